@@ -154,8 +154,9 @@ func (v Verdict) ExitCode() int {
 }
 
 // Verdict returns whose fault a failure of this diagnosis in this phase is.
-// An unknown failure of a suite or a build is the code's until evidence says
-// otherwise: a test failure must never be taken for infrastructure.
+// A failure of a suite or a build that no signature knows is the code's until
+// evidence says otherwise: a test failure must never be taken for
+// infrastructure.
 func (d Diagnosis) Verdict(p Phase) Verdict {
 	switch d.Class {
 	case TestFailure:
@@ -163,7 +164,7 @@ func (d Diagnosis) Verdict(p Phase) Verdict {
 	case Configuration, ImageReference, VersionMismatch:
 		return Misconfigured
 	case Unknown, "":
-		if p == Suite || p == Build {
+		if d.Signature == "" && (p == Suite || p == Build) {
 			return Code
 		}
 	}

@@ -1,0 +1,238 @@
+// Package run carries out the steps of a run: deadlines, stalls, retries by
+// what the failure's class allows, the journal and the result. It knows nothing
+// of engines, clusters or suites, and shows nothing.
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/avast/retry-go/v4"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// Step is one part of a run. Do must be idempotent: it looks first, acts, and
+// proves the result by asking afresh, so that repeating it is resuming.
+type Step struct {
+	Name   string
+	Phase  failure.Phase
+	Budget time.Duration // of one attempt; within the run's own deadline
+	Stall  time.Duration // longest time without any progress; 0: no limit
+	Do     func(ctx context.Context, report progress.Func) (Outcome, error)
+}
+
+// Outcome is what a step proved.
+type Outcome struct {
+	Skipped bool   // there was nothing to do
+	Detail  string // one line: what is there now
+	Works   []Work
+	Nodes   []NodeResult
+}
+
+// Runner carries out steps. The zero value of every func field means "none".
+type Runner struct {
+	Journal  *Journal
+	Progress progress.Func
+	Now      func() time.Time
+	// Diagnose says what an error means. Required.
+	Diagnose func(ctx context.Context, step Step, err error) failure.Diagnosis
+	// Evidence collects what shows the state of things, before any healing.
+	Evidence func(ctx context.Context, step Step, err error)
+	// Heal puts right what a diagnosis names; ok only if that was proven.
+	Heal func(ctx context.Context, step Step, d failure.Diagnosis) (heals []Heal, ok bool)
+	// Attempts bounds the tries of one step; 0 means 3.
+	Attempts uint
+	// Delay is the first pause before a retry; it doubles, with jitter.
+	Delay time.Duration
+}
+
+// stepError is the failure of a step, with what was made of it.
+type stepError struct {
+	step      Step
+	diagnosis failure.Diagnosis
+	err       error
+}
+
+func (e *stepError) Error() string { return fmt.Sprintf("%s: %v", e.step.Name, e.err) }
+func (e *stepError) Unwrap() error { return e.err }
+
+// ErrInterrupted is the cause of a context that a signal ended.
+var ErrInterrupted = errors.New("interrupted")
+
+// Run carries out stages in order; the steps of one stage side by side. The
+// first failure that is not healed ends the run. Run always returns a complete
+// result; it never returns early on a cancelled context without one.
+func (r *Runner) Run(ctx context.Context, name string, stages [][]Step) Result {
+	result := &collector{Result: Result{
+		Name: name, Verdict: failure.Passed, Started: r.Now(),
+		Heals: []Heal{}, Works: []Work{}, Steps: []StepResult{},
+	}}
+	var failed error
+	for _, stage := range stages {
+		if failed != nil {
+			for _, s := range stage {
+				result.step(StepResult{Name: s.Name, State: "not-run"})
+			}
+			continue
+		}
+		group, stageCtx := errgroup.WithContext(ctx)
+		for _, s := range stage {
+			group.Go(func() error { return r.step(stageCtx, s, result) })
+		}
+		failed = group.Wait()
+	}
+	result.DurationMS = r.Now().Sub(result.Started).Milliseconds()
+	var se *stepError
+	if errors.As(failed, &se) {
+		d := se.diagnosis
+		result.Verdict, result.Step, result.Phase = d.Verdict(se.step.Phase), se.step.Name, se.step.Phase
+		result.Class, result.Signature, result.Confidence = d.Class, d.Signature, d.Confidence
+		result.Cause, result.Remedy, result.Error = d.Cause, d.Remedy, se.err.Error()
+	}
+	return result.Result
+}
+
+// step carries out one step with its attempts.
+func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
+	began := r.Now()
+	r.Journal.Add(Event{Time: began, Step: s.Name, Kind: Start})
+	attempts := 0
+	var out Outcome
+	var last failure.Diagnosis
+	err := retry.Do(
+		func() error {
+			attempts++
+			if attempts > 1 {
+				r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Try, Attempt: attempts})
+			}
+			var err error
+			out, err = r.attempt(ctx, s)
+			if err == nil {
+				return nil
+			}
+			last = r.diagnose(ctx, s, err)
+			r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Failed, Attempt: attempts,
+				DurationMS: r.Now().Sub(began).Milliseconds(), Class: string(last.Class), Signature: last.Signature, Error: err.Error()})
+			if r.Evidence != nil && ctx.Err() == nil {
+				r.Evidence(ctx, s, err)
+			}
+			if ctx.Err() != nil || !r.mayRetry(ctx, s, last, attempts, result) {
+				return retry.Unrecoverable(err)
+			}
+			return err
+		},
+		retry.Context(ctx), retry.Attempts(r.attempts()), retry.LastErrorOnly(true),
+		retry.Delay(r.Delay), retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
+	)
+	took := r.Now().Sub(began)
+	sr := StepResult{Name: s.Name, State: Done, Attempts: attempts, DurationMS: took.Milliseconds(), Detail: out.Detail}
+	if err != nil {
+		sr.State, sr.Error = Failed, err.Error()
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ErrInterrupted) {
+			sr.State = "cancelled" // a step beside it failed, or the run's time is up
+		}
+		result.step(sr)
+		return &stepError{step: s, diagnosis: last, err: err}
+	}
+	kind := Done
+	if out.Skipped {
+		kind, sr.State = Skip, Skip
+	}
+	for _, n := range out.Nodes {
+		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Done, Node: n.Node, Strategy: n.Strategy, Bytes: n.Bytes, DurationMS: n.DurationMS, Detail: n.Ref})
+	}
+	r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: kind, Attempt: attempts, DurationMS: took.Milliseconds(), Detail: out.Detail})
+	result.step(sr)
+	result.outcome(out)
+	return nil
+}
+
+func (r *Runner) attempts() uint {
+	if r.Attempts == 0 {
+		return 3
+	}
+	return r.Attempts
+}
+
+// diagnose handles what the runner itself knows, and asks for the rest.
+func (r *Runner) diagnose(ctx context.Context, s Step, err error) failure.Diagnosis {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrInterrupted) {
+		return failure.Diagnosis{Class: failure.Unknown, Retry: failure.RetryNow, Signature: "interrupted", Confidence: "high",
+			Cause:  fmt.Sprintf("the run was ended from outside (%v) during %s", cause, s.Name),
+			Remedy: "run the same command again; it goes on from what is proven done"}
+	}
+	return r.Diagnose(ctx, s, err)
+}
+
+// mayRetry heals what has to be healed and says whether another attempt makes sense.
+func (r *Runner) mayRetry(ctx context.Context, s Step, d failure.Diagnosis, attempt int, result *collector) bool {
+	if uint(attempt) >= r.attempts() || d.Retry == failure.FailFast || d.Verdict(s.Phase) != failure.Infrastructure {
+		return false
+	}
+	if d.Retry != failure.HealThenRetry {
+		return true
+	}
+	if r.Heal == nil {
+		return false
+	}
+	heals, ok := r.Heal(ctx, s, d)
+	for _, h := range heals {
+		h.Step = s.Name
+		result.heal(h)
+		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Healed, Attempt: attempt, Detail: h.Action + ": " + h.Effect})
+	}
+	return ok
+}
+
+// attempt is one try within its budget, ended when nothing moves for too long.
+func (r *Runner) attempt(ctx context.Context, s Step) (Outcome, error) {
+	budget := fmt.Errorf("step %s: not done within its %s", s.Name, s.Budget)
+	ctx, cancelBudget := context.WithTimeoutCause(ctx, s.Budget, budget)
+	defer cancelBudget()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	var moved atomic.Int64
+	moved.Store(r.Now().UnixNano())
+	report := func(u progress.Update) {
+		moved.Store(r.Now().UnixNano())
+		r.Progress.Or()(u)
+	}
+	if s.Stall > 0 {
+		go watch(ctx, s.Stall, func() time.Duration { return time.Duration(r.Now().UnixNano() - moved.Load()) }, func() {
+			cancel(fmt.Errorf("step %s: stalled, no output and no bytes for %s", s.Name, s.Stall))
+		})
+	}
+	out, err := s.Do(ctx, report)
+	if err != nil && ctx.Err() != nil {
+		// The error of a cancelled call says only "context canceled"; the
+		// cause says why.
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+	}
+	return out, err
+}
+
+// watch calls stalled once when idle exceeds limit.
+func watch(ctx context.Context, limit time.Duration, idle func() time.Duration, stalled func()) {
+	tick := time.NewTicker(limit/10 + time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if idle() > limit {
+				stalled()
+				return
+			}
+		}
+	}
+}
