@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+const (
+	running = "running"
+	// kindLabel is Kind's own label of node containers (pkg/cluster/constants).
+	kindLabel = "io.x-k8s.kind.cluster"
+	ourLabel  = "kubernaut-e2e"
+	poll      = 250 * time.Millisecond
+	// cleanUp bounds what is done after ctx has ended.
+	cleanUp = 30 * time.Second
+)
+
+func (c Cluster) refuseForeign(found []Container) error {
+	if len(found) == 0 {
+		return nil
+	}
+	for _, n := range found {
+		if c.ours(n) {
+			return nil
+		}
+	}
+	return failure.New(failure.Configuration,
+		fmt.Sprintf("a Kind cluster %q exists that this project did not make", c.Name),
+		"set E2E_CLUSTER=<another name>, or remove it yourself: kind delete cluster --name "+c.Name, nil)
+}
+
+func (c Cluster) containers(ctx context.Context) ([]Container, error) {
+	found, err := c.Engine.Containers(ctx, map[string]string{kindLabel: c.Name})
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes of cluster %q: %w", c.Name, err)
+	}
+	return found, nil
+}
+
+func (c Cluster) ours(n Container) bool {
+	if n.Labels[ourLabel] != "" {
+		return true
+	}
+	for _, net := range n.Networks {
+		if c.Network != "" && net == c.Network {
+			return true
+		}
+	}
+	return false
+}
+
+func (c Cluster) stopped(found []Container) error {
+	for _, n := range found {
+		if n.State != running {
+			return fmt.Errorf("node %s is %s", n.Name, n.State)
+		}
+	}
+	return nil
+}
+
+func (c Cluster) library() (kindLibrary, error) {
+	if c.kind != nil {
+		return c.kind, nil
+	}
+	return newKind(c.Provider, c.Log, "cluster "+c.Name, c.Progress)
+}
+
+func (c Cluster) withDefaults() Cluster {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Progress = c.Progress.Or()
+	return c
+}
+
+func (c Cluster) say(line string) {
+	c.Progress(progress.Update{What: "cluster " + c.Name, Line: line})
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}

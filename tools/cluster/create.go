@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+)
+
+// create makes the cluster from nothing and waits until it is ready. A cluster
+// that Kind could not make is removed again; one that was made and did not
+// become ready stays for a look, and the next Up makes it again.
+func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome, reason string) (State, error) {
+	if err := c.portsFree(ctx, p, spec.PortHolder); err != nil {
+		return State{}, err
+	}
+	k, err := c.library()
+	if err != nil {
+		return State{}, err
+	}
+	if err := c.writeRecord(false); err != nil {
+		return State{}, fmt.Errorf("remember cluster %q: %w", c.Name, err)
+	}
+	within, cancel := context.WithTimeoutCause(ctx, or(spec.CreateTimeout, 10*time.Minute),
+		fmt.Errorf("not done after %s", or(spec.CreateTimeout, 10*time.Minute)))
+	defer cancel()
+	done, err := c.createNodes(within, k, p)
+	if err != nil {
+		err = fmt.Errorf("create cluster %q: %w", c.Name, err)
+		if ctx.Err() == nil && spec.BeforeDelete != nil {
+			spec.BeforeDelete(ctx, err.Error())
+		}
+		after, stop := context.WithTimeout(context.WithoutCancel(ctx), cleanUp)
+		defer stop()
+		if done == nil {
+			return State{}, err
+		}
+		if left := c.settle(after, k, done); left != nil {
+			return State{}, errors.Join(err, left)
+		}
+		return State{}, errors.Join(err, c.forget())
+	}
+	if err := c.exportKubeconfig(ctx); err != nil {
+		return State{}, err
+	}
+	client, err := c.client()
+	if err != nil {
+		return State{}, err
+	}
+	version, err := serverVersion(ctx, client)
+	if err != nil {
+		return State{}, err
+	}
+	if want := spec.ExpectedVersion; want != "" && trimV(want) != trimV(version) {
+		return State{}, failure.New(failure.VersionMismatch,
+			fmt.Sprintf("cluster %q runs Kubernetes %s, its node image was said to hold %s", c.Name, version, want),
+			"set E2E_NODE_IMAGE to an image of one version", nil)
+	}
+	if err := c.mark(ctx, client, p); err != nil {
+		return State{}, err
+	}
+	if err := c.waitReady(ctx, client, p, or(spec.ReadyTimeout, 3*time.Minute)); err != nil {
+		return State{}, err
+	}
+	if err := c.writeRecord(true); err != nil {
+		return State{}, fmt.Errorf("remember cluster %q: %w", c.Name, err)
+	}
+	return State{Outcome: outcome, Reason: reason, Nodes: p.nodes, Kubeconfig: c.Kubeconfig, Version: version}, nil
+}
+
+// portsFree makes sure that every host port the cluster publishes can be had,
+// before anything is made. It asks this host: where the engine runs in a
+// machine, its ports are forwarded to the same ones here.
+func (c Cluster) portsFree(ctx context.Context, p plan, holder func(int) string) error {
+	for _, hp := range p.ports {
+		address := hp.address
+		if address == "" {
+			address = "0.0.0.0"
+		}
+		target := net.JoinHostPort(address, strconv.Itoa(hp.port))
+		err := tryPort(ctx, hp.protocol, target)
+		// An engine lets go of a removed container's ports a moment later.
+		for tries := 0; inUse(err) && tries < 8; tries++ {
+			if err := pause(ctx, poll); err != nil {
+				return err
+			}
+			err = tryPort(ctx, hp.protocol, target)
+		}
+		if !inUse(err) {
+			continue // free, or for the engine to judge: it may have rights we lack
+		}
+		who := c.publisher(ctx, hp.port)
+		if who == "" && holder != nil {
+			who = holder(hp.port)
+		}
+		if who == "" {
+			who = "another program"
+		}
+		return failure.New(failure.StaleState,
+			fmt.Sprintf("port %d, which cluster %q publishes, is taken by %s", hp.port, c.Name, who),
+			fmt.Sprintf("end that program, or change hostPort %d in the suite's Kind configuration", hp.port), err)
+	}
+	return nil
+}
+
+func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+
+func tryPort(ctx context.Context, protocol v1alpha4.PortMappingProtocol, address string) error {
+	var lc net.ListenConfig
+	if strings.EqualFold(string(protocol), "udp") {
+		l, err := lc.ListenPacket(ctx, "udp", address)
+		if err == nil {
+			err = l.Close()
+		}
+		return err
+	}
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err == nil {
+		err = l.Close()
+	}
+	return err
+}
+
+// publisher names the container that publishes a port, if one does.
+func (c Cluster) publisher(ctx context.Context, port int) string {
+	all, err := c.Engine.Containers(ctx, nil)
+	if err != nil {
+		return ""
+	}
+	for _, n := range all {
+		for _, p := range n.Ports {
+			if p == port && n.State == running {
+				return fmt.Sprintf("the container %s", n.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// discard takes evidence of a cluster that cannot be used and deletes it.
+func (c Cluster) discard(ctx context.Context, spec Spec, reason string) error {
+	if spec.BeforeDelete != nil {
+		spec.BeforeDelete(ctx, reason)
+	}
+	k, err := c.library()
+	if err != nil {
+		return err
+	}
+	return c.deleteNodes(ctx, k)
+}
+
+// Down deletes the cluster and its kubeconfig, and succeeds if there is none.
+// It refuses a cluster that this project did not make.
+func (c Cluster) Down(ctx context.Context) error {
+	c = c.withDefaults()
+	release, err := c.hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	found, err := c.containers(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.refuseForeign(found); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		k, err := c.library()
+		if err != nil {
+			return err
+		}
+		if err := c.deleteNodes(ctx, k); err != nil {
+			return err
+		}
+	}
+	return c.forget()
+}
+
+// forget removes what is remembered of the cluster on this host.
+func (c Cluster) forget() error {
+	return errors.Join(remove(c.Kubeconfig), remove(recordPath(c.StateDir, c.Name, c.Provider)))
+}
+
+// ExportLogs writes the nodes' logs below dir. When ctx ends it returns, and
+// what was written until then stays.
+func (c Cluster) ExportLogs(ctx context.Context, dir string) error {
+	k, err := c.withDefaults().library()
+	if err != nil {
+		return err
+	}
+	if _, err := inBackground(ctx, func() error { return kindError(k.CollectLogs(c.Name, dir)) }); err != nil {
+		return fmt.Errorf("collect the logs of cluster %q: %w", c.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Mark is the name of the kubeconfig extension that says a file is this
+// project's. kubectl keeps extensions when it edits a file.
+const Mark = "kubernaut-e2e"
+
+// exportKubeconfig fetches the credentials from the control plane and puts
+// them where nothing but this cluster's are kept, whatever was there.
+func (c Cluster) exportKubeconfig(ctx context.Context) error {
+	k, err := c.library()
+	if err != nil {
+		return err
+	}
+	text := make(chan string, 1)
+	if _, err := inBackground(ctx, func() error {
+		s, err := k.KubeConfig(c.Name, false)
+		text <- s
+		return kindError(err)
+	}); err != nil {
+		return fmt.Errorf("fetch the kubeconfig of cluster %q: %w", c.Name, err)
+	}
+	cfg, err := clientcmd.Load([]byte(<-text))
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig of cluster %q: %w", c.Name, err)
+	}
+	for _, cl := range cfg.Clusters {
+		cl.Extensions = map[string]runtime.Object{Mark: &runtime.Unknown{
+			Raw: []byte(`{"cluster":` + strconv.Quote(c.Name) + `}`), ContentType: runtime.ContentTypeJSON,
+		}}
+	}
+	raw, err := clientcmd.Write(*cfg)
+	if err != nil {
+		return fmt.Errorf("encode the kubeconfig of cluster %q: %w", c.Name, err)
+	}
+	if err := writeFile(c.Kubeconfig, raw); err != nil {
+		return fmt.Errorf("write the kubeconfig of cluster %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// IsOurs reports whether the kubeconfig at path was written by this package.
+func IsOurs(path string) bool {
+	cfg, err := clientcmd.LoadFromFile(path)
+	if err != nil || len(cfg.Clusters) == 0 {
+		return false
+	}
+	for _, cl := range cfg.Clusters {
+		if _, ok := cl.Extensions[Mark]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// client connects with this cluster's kubeconfig and with nothing else; it
+// sends nothing yet.
+func (c Cluster) client() (kubernetes.Interface, error) {
+	cfg, err := clientcmd.LoadFromFile(c.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s cannot be used: %w", c.Kubeconfig, err)
+	}
+	rest, err := clientcmd.NewDefaultClientConfig(*cfg, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s cannot be used: %w", c.Kubeconfig, err)
+	}
+	rest.Timeout = 5 * time.Second
+	rest.QPS, rest.Burst = 100, 200
+	return kubernetes.NewForConfig(rest)
+}
+
+// pointsAt makes sure that the kubeconfig leads to one of these containers,
+// and not to a cluster of the same name on the other engine.
+func (c Cluster) pointsAt(found []Container) error {
+	cfg, err := clientcmd.LoadFromFile(c.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("kubeconfig %s cannot be used: %w", c.Kubeconfig, err)
+	}
+	var published []int
+	for _, n := range found {
+		published = append(published, n.Ports...)
+	}
+	if len(published) == 0 { // the engine does not tell
+		return nil
+	}
+	for name, cl := range cfg.Clusters {
+		server, err := url.Parse(cl.Server)
+		if err != nil {
+			return fmt.Errorf("kubeconfig %s: server of %q: %w", c.Kubeconfig, name, err)
+		}
+		port, err := strconv.Atoi(server.Port())
+		if err != nil || !slices.Contains(published, port) {
+			return fmt.Errorf("kubeconfig %s leads to %s, which is not this cluster", c.Kubeconfig, cl.Server)
+		}
+	}
+	return nil
+}
+
+// writeFile replaces path in one step, readable by this user only. A reader
+// sees the old content or the new, and never a part.
+func writeFile(path string, raw []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // 0600 by contract of os.CreateTemp
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
