@@ -1,0 +1,265 @@
+package failure
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"sync"
+
+	"sigs.k8s.io/yaml"
+)
+
+//go:embed signatures.yaml
+var signatureFile []byte
+
+// signature is one entry of signatures.yaml; the file's head explains the
+// fields for people.
+type signature struct {
+	Name      string   `json:"name"`
+	Tier      tier     `json:"tier"`
+	Class     Class    `json:"class"`
+	Retry     Retry    `json:"retry"`
+	Phases    []Phase  `json:"phases,omitempty"`
+	NotPhases []Phase  `json:"not-phases,omitempty"`
+	Where     string   `json:"where,omitempty"`
+	Address   []owner  `json:"address,omitempty"`
+	Fault     []fault  `json:"fault,omitempty"`
+	All       []string `json:"all,omitempty"`
+	None      []string `json:"none,omitempty"`
+	Cause     string   `json:"cause"`
+	Remedy    string   `json:"remedy"`
+	Source    string   `json:"source"`
+	Example   string   `json:"example"`
+	In        Phase    `json:"in,omitempty"` // the example's phase
+
+	all, none []pattern
+}
+
+// tier is how strong a kind of evidence is, strongest first.
+type tier string
+
+const (
+	byCause   tier = "cause"   // the text prints the root cause
+	byAddress tier = "address" // the layer that owns the failing address
+	byWrapper tier = "wrapper" // the words of what called the failing thing
+	byPhase   tier = "phase"   // nothing but where it happened
+)
+
+var tiers = []tier{byCause, byAddress, byWrapper, byPhase}
+
+// pattern is a regexp with the literals one of which any match contains, so
+// that most texts are turned away without running it.
+type pattern struct {
+	re   *regexp.Regexp
+	need []string
+}
+
+func compile(expr string) (pattern, error) {
+	expr = "(?im)" + expr
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return pattern{}, err
+	}
+	tree, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return pattern{}, err
+	}
+	return pattern{re, literals(tree)}, nil
+}
+
+// literals returns strings, lower-case, of which every match of t holds at
+// least one; none if nothing is certain.
+func literals(t *syntax.Regexp) []string {
+	switch t.Op {
+	case syntax.OpLiteral:
+		return []string{strings.ToLower(string(t.Rune))}
+	case syntax.OpCapture, syntax.OpPlus:
+		return literals(t.Sub[0])
+	case syntax.OpRepeat:
+		if t.Min > 0 {
+			return literals(t.Sub[0])
+		}
+	case syntax.OpConcat:
+		var best []string
+		for _, s := range t.Sub {
+			if l := literals(s); shortest(l) > shortest(best) {
+				best = l
+			}
+		}
+		return best
+	case syntax.OpAlternate:
+		var union []string
+		for _, s := range t.Sub {
+			l := literals(s)
+			if l == nil {
+				return nil
+			}
+			union = append(union, l...)
+		}
+		return union
+	}
+	return nil
+}
+
+func shortest(l []string) int {
+	if len(l) == 0 {
+		return 0
+	}
+	n := len(l[0])
+	for _, s := range l {
+		n = min(n, len(s))
+	}
+	return n
+}
+
+func (p pattern) find(e *excerpt) []int {
+	if len(p.need) > 0 && !hasAny(e.lower, p.need) {
+		return nil
+	}
+	return p.re.FindStringSubmatchIndex(e.plain)
+}
+
+// loaded parses, checks and compiles the embedded file once.
+var loaded = sync.OnceValues(func() ([]*signature, error) { return load(signatureFile) })
+
+// load reads signatures and orders them: by tier, then as they stand.
+func load(data []byte) ([]*signature, error) {
+	var file struct {
+		Signatures []*signature `json:"signatures"`
+	}
+	if err := yaml.UnmarshalStrict(data, &file); err != nil {
+		return nil, fmt.Errorf("parse signatures: %w", err)
+	}
+	var errs []error
+	names := map[string]bool{}
+	for _, s := range file.Signatures {
+		if err := s.check(); err != nil {
+			errs = append(errs, fmt.Errorf("signature %q: %w", s.Name, err))
+		}
+		if names[s.Name] {
+			errs = append(errs, fmt.Errorf("signature %q: the name is taken", s.Name))
+		}
+		names[s.Name] = true
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(file.Signatures, func(a, b *signature) int {
+		return slices.Index(tiers, a.Tier) - slices.Index(tiers, b.Tier)
+	})
+	return file.Signatures, nil
+}
+
+func (s *signature) check() error {
+	var errs []error
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	need(s.Name != "" && s.Cause != "" && s.Remedy != "" && s.Source != "" && s.Example != "",
+		"name, cause, remedy, source and example are needed")
+	need(slices.Contains(tiers, s.Tier), "unknown tier %q", s.Tier)
+	need(slices.Contains(classes, s.Class), "unknown class %q", s.Class)
+	need(slices.Contains([]Retry{RetryNow, HealThenRetry, FailFast}, s.Retry), "unknown retry %q", s.Retry)
+	need(slices.Contains([]string{"", "anywhere", "setup", "spec"}, s.Where), "unknown where %q", s.Where)
+	need(s.Class != TestFailure || s.Retry == FailFast, "a test failure is never retried")
+	need(len(s.All)+len(s.Address)+len(s.Phases) > 0, "nothing to match")
+	need(s.Tier != byPhase || len(s.Phases) > 0 || s.Where == "spec", "tier phase needs phases")
+	for _, p := range slices.Concat(s.Phases, s.NotPhases) {
+		need(slices.Contains(phases, p), "unknown phase %q", p)
+	}
+	for _, o := range s.Address {
+		need(slices.Contains(owners, o), "unknown address %q", o)
+	}
+	for _, f := range s.Fault {
+		need(slices.Contains(faultNames, f), "unknown fault %q", f)
+	}
+	for _, expr := range s.All {
+		p, err := compile(expr)
+		need(err == nil, "%v", err)
+		s.all = append(s.all, p)
+	}
+	for _, expr := range s.None {
+		p, err := compile(expr)
+		need(err == nil, "%v", err)
+		s.none = append(s.none, p)
+	}
+	return errors.Join(errs...)
+}
+
+// match says whether s fits e, and what it found there: the words its patterns
+// named, and the lines that decided.
+func (s *signature) match(e *excerpt) (found, bool) {
+	if !s.fits(e) {
+		return found{}, false
+	}
+	f := found{words: map[string]string{}}
+	for _, p := range s.all {
+		at := p.find(e)
+		if at == nil {
+			return found{}, false
+		}
+		f.line(strings.Count(e.plain[:at[0]], "\n"))
+		for i, name := range p.re.SubexpNames() {
+			if name != "" && at[2*i] >= 0 {
+				f.words[name] = e.plain[at[2*i]:at[2*i+1]]
+			}
+		}
+	}
+	if len(s.Address) > 0 {
+		i := slices.IndexFunc(e.calls, func(c call) bool {
+			return slices.Contains(s.Address, c.owner) && (len(s.Fault) == 0 || slices.Contains(s.Fault, c.fault))
+		})
+		if i < 0 {
+			return found{}, false
+		}
+		f.words["target"] = e.calls[i].target
+		f.line(e.calls[i].line)
+	}
+	for _, p := range s.none {
+		if p.find(e) != nil {
+			return found{}, false
+		}
+	}
+	return f, true
+}
+
+// fits checks place and phase. A guessed phase may rule a signature out only
+// where it says where the signature stands for nothing else.
+func (s *signature) fits(e *excerpt) bool {
+	switch s.Where {
+	case "":
+		if e.place == spec {
+			return false
+		}
+	case "setup":
+		if e.place != setup {
+			return false
+		}
+	case "spec":
+		if e.place != spec {
+			return false
+		}
+	}
+	if len(s.Phases) > 0 && !slices.Contains(s.Phases, e.phase) && (e.phase != "" || s.Tier == byPhase) {
+		return false
+	}
+	return !slices.Contains(s.NotPhases, e.phase)
+}
+
+// found is what a signature saw in a text.
+type found struct {
+	words map[string]string
+	lines []int
+}
+
+func (f *found) line(n int) {
+	if !slices.Contains(f.lines, n) {
+		f.lines = append(f.lines, n)
+	}
+}

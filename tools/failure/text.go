@@ -1,0 +1,212 @@
+package failure
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Bounds of the text that is looked at. What ends a run stands at its end, what
+// began it near its start; of the middle only lines that speak of a fault count.
+const (
+	headBytes   = 32 << 10
+	middleBytes = 32 << 10
+	tailBytes   = 64 << 10
+)
+
+// place is where in a run a text was printed.
+type place int
+
+const (
+	tooling place = iota // a set-up tool's own output
+	setup                // a suite's set-up or clean-up node
+	spec                 // a spec or a test function
+)
+
+// excerpt is a text prepared for matching.
+type excerpt struct {
+	lines   []string
+	plain   string // without escape codes, prefixes and asserted values
+	lower   string // plain, lower-cased: for the cheap look before a regexp
+	place   place
+	phase   Phase // given or guessed
+	guessed bool  // the phase was not given
+	calls   []call
+}
+
+var (
+	escapes  = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()][A-Z0-9]|[=>])`)
+	prefixes = regexp.MustCompile(`^(?:\x{FEFF}|##\[[a-z]+\]|::(?:error|warning|notice|debug)[^:]*::|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? |#\d+ \d+\.\d+ |[\w.-]{1,40}\s+\| )+`)
+	harmless = regexp.MustCompile(`(?i)\[WARNING [A-Z]|level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: `)
+
+	// Words of which a line of a fault has at least one; lower case.
+	faultWords = []string{"error", "fail", "fatal", "panic", "killed", "denied", "refused", "exceeded", "timeout",
+		"timed out", "no space", "quota", "unable", "cannot", "eof", "not found", "too many", "exit code", "exit status",
+		"conflict", "invalid", "unauthorized", "in use", "mismatch", "insufficient"}
+)
+
+// normalise bounds text and takes away what terminals and CI systems add.
+func normalise(text string) []string {
+	if len(text) > headBytes+middleBytes+tailBytes {
+		text = condense(text)
+	}
+	if strings.IndexByte(text, 0x1b) >= 0 {
+		text = escapes.ReplaceAllString(text, "")
+	}
+	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", `\"`, `"`, "\u2019", "'", "\x00", "").Replace(text)
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		if at := prefixes.FindStringIndex(l); at != nil {
+			l = l[at[1]:]
+		}
+		if harmless.MatchString(l) && !strings.Contains(l, "rror:") {
+			l = ""
+		}
+		lines[i] = l
+	}
+	return lines
+}
+
+// condense keeps the head, the tail, and of the middle what speaks of a fault.
+func condense(text string) string {
+	var b strings.Builder
+	head := cutLine(text, headBytes)
+	tail := max(len(head), len(text)-tailBytes)
+	b.WriteString(head)
+	b.WriteByte('\n')
+	room, last := middleBytes, ""
+	for line := range strings.SplitSeq(text[len(head):tail], "\n") {
+		if len(line) > 2000 {
+			line = line[:2000]
+		}
+		if len(line) > room {
+			break
+		}
+		if line != last && hasAny(strings.ToLower(line), faultWords) {
+			b.WriteString(line)
+			b.WriteByte('\n')
+			room -= len(line)
+		}
+		last = line
+	}
+	b.WriteString(text[tail:])
+	return b.String()
+}
+
+func cutLine(s string, n int) string {
+	if at := strings.LastIndexByte(s[:n], '\n'); at >= 0 {
+		return s[:at]
+	}
+	return s[:n]
+}
+
+func hasAny(s string, words []string) bool {
+	for _, w := range words {
+		if strings.Contains(s, w) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	specMarks = regexp.MustCompile(`(?m)\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|^\s*occurred$|^E {2,}\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]`)
+	setupMark = regexp.MustCompile(`\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
+	itMarks   = regexp.MustCompile(`In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
+)
+
+// placeOf tells a test framework's output from a tool's. A suite's set-up
+// fails for the tools' reasons, a spec for those of the code under test.
+func placeOf(text string, p Phase) place {
+	switch framed := specMarks.MatchString(text); {
+	case setupMark.MatchString(text) && !itMarks.MatchString(text):
+		return setup
+	case framed && itMarks.MatchString(text):
+		return spec
+	case framed && p != Suite && p != "":
+		return setup
+	case framed, p == Suite:
+		return spec
+	}
+	return tooling
+}
+
+var (
+	expected  = regexp.MustCompile(`^\s*Expected$`)
+	errorType = regexp.MustCompile(`^\s*<[^>]*[eE]rr(?:or)?\b|^\s*<[^>]*[eE]rror`)
+	relation  = regexp.MustCompile(`^\s*(?:not )?to [a-z]`)
+	asserted  = regexp.MustCompile(`(?i)\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
+	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
+)
+
+// withoutValues blanks what a failed assertion compared and what people wrote
+// as a test's title: those words are data of the test, not news of a fault.
+// Values of an error type stay: an error that was not expected is news.
+func withoutValues(lines []string) []string {
+	out := make([]string, len(lines))
+	copy(out, lines)
+	for i := 0; i < len(out); i++ {
+		l := out[i]
+		switch {
+		case expected.MatchString(l):
+			if i+1 < len(out) && errorType.MatchString(out[i+1]) {
+				continue
+			}
+			for j := i + 1; j < len(out) && j < i+60; j++ {
+				if relation.MatchString(out[j]) {
+					for k := i + 1; k < j; k++ {
+						out[k] = ""
+					}
+					out[j] = ""
+					i = j
+					break
+				}
+			}
+		case asserted.MatchString(l):
+			out[i] = ""
+		case strings.Contains(l, "[It]") && !strings.Contains(l, "In [It]"), strings.HasPrefix(strings.TrimSpace(l), "---"), strings.HasPrefix(l, "=== "):
+			out[i] = titles.ReplaceAllString(l, "")
+		}
+	}
+	return out
+}
+
+// guesses tell a phase from the words that only its tools use, best first.
+var guesses = []struct {
+	phase Phase
+	re    *regexp.Regexp
+}{
+	{Load, regexp.MustCompile(`(?i)images import|failed to load image|kind load |not yet present on node|image-archive`)},
+	{Teardown, regexp.MustCompile(`(?i)delete cluster|AfterSuite|failed to delete`)},
+	{Export, regexp.MustCompile(`(?i)\b(?:podman|docker) save\b|writing blob: write .*\.tar`)},
+	{Suite, regexp.MustCompile(`\[It\]|In \[It\]|--- FAIL:`)},
+	{ClusterCreate, regexp.MustCompile(`(?i)create(?:ing)? cluster|cluster create|kubeadm|control-plane|minikube|k3d|Preparing nodes`)},
+	{Build, regexp.MustCompile(`(?im)^STEP \d|building at STEP|Dockerfile|^#\d+ |build error|failed to solve|buildkit|\.go:\d+:\d+: |go: |process "/bin/sh -c`)},
+	{Preflight, regexp.MustCompile(`(?i)podman machine|podman info|docker info|Cannot connect to`)},
+	{Deploy, regexp.MustCompile(`(?i)kubelet|Failed to pull|Back-off|default-scheduler|rollout|deployment|helm|kubectl|podman run|docker run|compose`)},
+	{Suite, specMarks},
+}
+
+func guessPhase(text string) Phase {
+	for _, g := range guesses {
+		if g.re.MatchString(text) {
+			return g.phase
+		}
+	}
+	return ""
+}
+
+func prepare(text string, p Phase) *excerpt {
+	e := &excerpt{lines: normalise(text), phase: p}
+	full := strings.Join(e.lines, "\n")
+	e.place = placeOf(full, p)
+	if p == "" {
+		e.phase, e.guessed = guessPhase(full), true
+	}
+	if e.place == spec {
+		e.lines = withoutValues(e.lines)
+	}
+	e.plain = strings.Join(e.lines, "\n")
+	e.lower = strings.ToLower(e.plain)
+	e.calls = callsOf(e.lines)
+	return e
+}
