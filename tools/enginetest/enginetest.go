@@ -1,0 +1,59 @@
+// Package enginetest gives integration tests a real engine. Only tests import
+// it. It owns the rule for machines without one: skip loudly, or fail in CI.
+package enginetest
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/host"
+)
+
+// Skipped begins the skip text of every test that found no engine, so that a CI
+// job can look for it.
+const Skipped = "SKIP-NO-ENGINE"
+
+// prepareTimeout bounds finding or starting an engine; nothing is installed.
+const prepareTimeout = 2 * time.Minute
+
+// Connect ensures an engine of that provider ("podman" or "docker") and sets its
+// environment for the test, so the test must not be parallel when it connects.
+// Without one the test is skipped, in CI it fails.
+func Connect(t testing.TB, provider string) host.Connection {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), prepareTimeout)
+	defer cancel()
+	conn, err := host.EnsureEngine(ctx, host.Options{
+		Provider: provider,
+		Log:      slog.New(slog.NewTextHandler(writer{t}, nil)),
+	})
+	if err != nil {
+		Skip(t, provider+": "+err.Error())
+	}
+	for _, kv := range conn.Env {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	return conn
+}
+
+// Skip ends a test that cannot have what it needs: it fails where CI=true.
+func Skip(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s: %s (CI=true: not skipping)", Skipped, why)
+	}
+	t.Skipf("%s: %s", Skipped, why)
+}
+
+type writer struct{ t testing.TB }
+
+func (w writer) Write(p []byte) (int, error) {
+	w.t.Helper()
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}

@@ -1,0 +1,158 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/containersconf"
+	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/service"
+)
+
+// serviceWait is how long a service of ours may take until it answers: Podman
+// checks its whole storage at the first start.
+const serviceWait = 60 * time.Second
+
+// maxSocketPath is what fits into sockaddr_un on every system we run on (104 on
+// macOS, 108 on Linux), with its final zero.
+const maxSocketPath = 103
+
+// daemon is a service of ours behind a socket.
+type daemon struct{ service.Service }
+
+func (d daemon) url() string { return "unix://" + d.Sock }
+
+func (h *host) podmanService() daemon {
+	sock := filepath.Join(h.RuntimeDir, "podman.sock")
+	env := []string{"CONTAINER_HOST=", "CONTAINER_CONNECTION=", "CONTAINER_SSHKEY="} // any of them would make it a client
+	if fileExists(h.confFile()) {
+		env = append(env, "CONTAINERS_CONF="+h.confFile())
+	}
+	d := daemon{service.Service{
+		Dir: h.RuntimeDir, Name: "podman", Path: "podman",
+		Args: []string{"system", "service", "--time=0", "unix://" + sock},
+		Env:  h.environ(env...), Sock: sock, Wait: serviceWait,
+	}}
+	d.Ready = func(ctx context.Context) error {
+		return h.ping(ctx, endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"})
+	}
+	return d
+}
+
+func (h *host) confFile() string { return filepath.Join(h.RuntimeDir, "containers.conf") }
+
+// podmanConf composes the configuration this host needs and says why; without a
+// reason the user's own files do.
+func (h *host) podmanConf() (containersconf.Conf, []string, error) {
+	getenv := func(name string) string {
+		v := h.getenv(name)
+		if name == "CONTAINERS_CONF" && v == h.confFile() {
+			return "" // ours, from an earlier call in this environment
+		}
+		return v
+	}
+	conf, err := containersconf.Read(containersconf.Chain(h.root, h.facts.UID, getenv))
+	if err != nil {
+		return nil, nil, failure.New(failure.Configuration, "Podman's configuration cannot be read", "correct that file", err)
+	}
+	return conf, containersconf.Adapt(conf, h.facts), nil
+}
+
+// startEngine starts, or installs and starts, an engine where none answers.
+func (h *host) startEngine(ctx context.Context) (*endpoint, error) {
+	if h.Provider == Docker {
+		return h.startDocker(ctx)
+	}
+	if err := h.ensureCLI(ctx, Podman); err != nil {
+		return nil, err
+	}
+	if h.facts.OS != "linux" {
+		return h.startMachine(ctx)
+	}
+	return h.startPodman(ctx)
+}
+
+// startPodman starts our service with the configuration this host needs.
+func (h *host) startPodman(ctx context.Context) (*endpoint, error) {
+	d := h.podmanService()
+	if len(d.Sock) > maxSocketPath {
+		return nil, failure.New(failure.Configuration, "socket path is too long: "+d.Sock, "set XDG_RUNTIME_DIR to a shorter path", nil)
+	}
+	// It does not answer: end what is left of it before a new one.
+	if err := d.Stop(ctx); err != nil {
+		return nil, fmt.Errorf("end unresponsive service: %w", err)
+	}
+	if err := h.writeConf(); err != nil {
+		return nil, err
+	}
+	d = h.podmanService() // its environment names the configuration only now
+	path, err := h.run.LookPath(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	d.Path = path
+	if err := h.announce(Change{Kind: KindService, What: d.url(), Why: "no Podman service answers; log in " + d.LogFile()}); err != nil {
+		return nil, err
+	}
+	if _, err := d.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, failure.New(failure.EngineBroken, "Podman's service does not start",
+			fmt.Sprintf("see %s; try `podman info`", d.LogFile()), err)
+	}
+	return &endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"}, nil
+}
+
+// writeConf puts our configuration in place, or removes one that is not needed.
+func (h *host) writeConf() error {
+	conf, why, err := h.podmanConf()
+	if err != nil {
+		return err
+	}
+	if len(why) == 0 {
+		return removeIfThere(h.confFile())
+	}
+	if err := h.announce(Change{Kind: KindConfig, What: h.confFile(), Why: strings.Join(why, "; ")}); err != nil {
+		return err
+	}
+	return containersconf.Write(h.confFile(), conf)
+}
+
+// prepareModules makes /lib/modules for engines of this host: Kind mounts it
+// into every node and fails where it is missing.
+func (h *host) prepareModules(ctx context.Context, e endpoint) error {
+	if h.facts.OS != "linux" || h.facts.LibModules || !strings.HasPrefix(e.url, "unix://") {
+		return nil
+	}
+	dir := filepath.Join(h.root, "lib/modules")
+	if h.facts.UID != 0 {
+		prefix, err := h.privilege(ctx)
+		if err != nil {
+			return failure.New(failure.Configuration, dir+" is missing, and Kind mounts it", "sudo mkdir -p "+dir, nil)
+		}
+		if err := h.announce(Change{Kind: KindDirectory, What: dir, Why: "Kind mounts it"}); err != nil {
+			return err
+		}
+		_, err = h.output(ctx, prefix[0], append(prefix[1:], "mkdir", "-p", dir)...)
+		return err
+	}
+	if err := h.announce(Change{Kind: KindDirectory, What: dir, Why: "Kind mounts it"}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return failure.New(failure.Configuration, "cannot create "+dir+", which Kind mounts", "sudo mkdir -p "+dir, err)
+	}
+	return nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
