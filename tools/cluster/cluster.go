@@ -14,26 +14,16 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
-// Container is what this package needs to know of a node's container.
-type Container struct {
-	ID       string
-	Name     string
-	State    string // "running" when it runs; the engines agree on this word
-	Labels   map[string]string
-	Networks []string // names; may be empty if the engine does not tell
-	Ports    []int    // published host ports
-}
-
 // Engine is the part of an engine this package uses.
 type Engine interface {
-	// Containers lists containers, stopped ones too, that carry every label;
-	// an empty value matches any. No labels: all containers.
-	Containers(ctx context.Context, labels map[string]string) ([]Container, error)
-	// StartContainer starts a stopped container.
-	StartContainer(ctx context.Context, id string) error
+	// Containers lists containers in every state that have every label ("key"
+	// or "key=value"); without labels, all containers.
+	Containers(ctx context.Context, labels ...string) ([]engine.Container, error)
+	StartContainer(ctx context.Context, container string) error
 }
 
 // Cluster names one Kind cluster and what is needed to reach it.
@@ -132,7 +122,7 @@ func (c Cluster) Up(ctx context.Context, spec Spec) (State, error) {
 
 // use tries to take the existing cluster as it is, or repaired. A reason means
 // that it cannot be used.
-func (c Cluster) use(ctx context.Context, p plan, spec Spec, found []Container) (State, string, error) {
+func (c Cluster) use(ctx context.Context, p plan, spec Spec, found []engine.Container) (State, string, error) {
 	if rec, ok := c.readRecord(); ok && !rec.Complete {
 		return State{}, "an earlier run was ended while it made the cluster", nil
 	}
@@ -167,11 +157,11 @@ func (c Cluster) use(ctx context.Context, p plan, spec Spec, found []Container) 
 
 // repair starts stopped nodes, fetches the kubeconfig again and waits until
 // the cluster passes the same check as one that is reused.
-func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []Container) (string, error) {
+func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.Container) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, or(spec.RepairTimeout, 2*time.Minute))
 	defer cancel()
 	for _, n := range found {
-		if n.State == running {
+		if n.Running() {
 			continue
 		}
 		c.say("starting node " + n.Name)
@@ -232,9 +222,9 @@ func (c Cluster) Status(ctx context.Context) (Status, error) {
 
 // Status is a look at a cluster.
 type Status struct {
-	Exists  bool        `json:"exists"`
-	Ours    bool        `json:"ours"` // false: a cluster of this name that this project did not make
-	Nodes   []Container `json:"nodes"`
-	Version string      `json:"version"`
-	Problem string      `json:"problem,omitempty"` // why it is not ready; empty: it is
+	Exists  bool               `json:"exists"`
+	Ours    bool               `json:"ours"` // false: a cluster of this name that this project did not make
+	Nodes   []engine.Container `json:"nodes"`
+	Version string             `json:"version"`
+	Problem string             `json:"problem,omitempty"` // why it is not ready; empty: it is
 }

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
 
@@ -150,7 +151,7 @@ func (p *plan) addPort(address string, port int32, protocol v1alpha4.PortMapping
 
 // compareNodes says how the containers that exist differ from those that this
 // plan would make; empty if they do not.
-func (p plan) compareNodes(found []Container) string {
+func (p plan) compareNodes(found []engine.Container) string {
 	want := map[string]bool{}
 	for _, n := range p.nodes {
 		want[n] = true

@@ -6,21 +6,21 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 const (
-	running = "running"
 	// kindLabel is Kind's own label of node containers (pkg/cluster/constants).
 	kindLabel = "io.x-k8s.kind.cluster"
-	ourLabel  = "kubernaut-e2e"
 	poll      = 250 * time.Millisecond
 	// cleanUp bounds what is done after ctx has ended.
 	cleanUp = 30 * time.Second
 )
 
-func (c Cluster) refuseForeign(found []Container) error {
+func (c Cluster) refuseForeign(found []engine.Container) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -34,16 +34,16 @@ func (c Cluster) refuseForeign(found []Container) error {
 		"set E2E_CLUSTER=<another name>, or remove it yourself: kind delete cluster --name "+c.Name, nil)
 }
 
-func (c Cluster) containers(ctx context.Context) ([]Container, error) {
-	found, err := c.Engine.Containers(ctx, map[string]string{kindLabel: c.Name})
+func (c Cluster) containers(ctx context.Context) ([]engine.Container, error) {
+	found, err := c.Engine.Containers(ctx, kindLabel+"="+c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes of cluster %q: %w", c.Name, err)
 	}
 	return found, nil
 }
 
-func (c Cluster) ours(n Container) bool {
-	if n.Labels[ourLabel] != "" {
+func (c Cluster) ours(n engine.Container) bool {
+	if n.Labels[settings.Label] != "" {
 		return true
 	}
 	for _, net := range n.Networks {
@@ -54,9 +54,9 @@ func (c Cluster) ours(n Container) bool {
 	return false
 }
 
-func (c Cluster) stopped(found []Container) error {
+func (c Cluster) stopped(found []engine.Container) error {
 	for _, n := range found {
-		if n.State != running {
+		if !n.Running() {
 			return fmt.Errorf("node %s is %s", n.Name, n.State)
 		}
 	}

@@ -131,13 +131,13 @@ func tryPort(ctx context.Context, protocol v1alpha4.PortMappingProtocol, address
 
 // publisher names the container that publishes a port, if one does.
 func (c Cluster) publisher(ctx context.Context, port int) string {
-	all, err := c.Engine.Containers(ctx, nil)
+	all, err := c.Engine.Containers(ctx)
 	if err != nil {
 		return ""
 	}
 	for _, n := range all {
 		for _, p := range n.Ports {
-			if p == port && n.State == running {
+			if int(p.Host) == port && n.Running() {
 				return fmt.Sprintf("the container %s", n.Name)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 )
 
 // Mark is the name of the kubeconfig extension that says a file is this
@@ -86,14 +88,16 @@ func (c Cluster) client() (kubernetes.Interface, error) {
 
 // pointsAt makes sure that the kubeconfig leads to one of these containers,
 // and not to a cluster of the same name on the other engine.
-func (c Cluster) pointsAt(found []Container) error {
+func (c Cluster) pointsAt(found []engine.Container) error {
 	cfg, err := clientcmd.LoadFromFile(c.Kubeconfig)
 	if err != nil {
 		return fmt.Errorf("kubeconfig %s cannot be used: %w", c.Kubeconfig, err)
 	}
 	var published []int
 	for _, n := range found {
-		published = append(published, n.Ports...)
+		for _, p := range n.Ports {
+			published = append(published, int(p.Host))
+		}
 	}
 	if len(published) == 0 { // the engine does not tell
 		return nil
