@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+)
+
+// libpodVersion is the oldest API that Podman 4 and 5 both speak; answers keep
+// its shape on newer servers.
+const libpodVersion = "4.0.0"
+
+// answerLimit is how long the engine may take over a request that moves no
+// image data. Removing a big image is the slowest of them.
+const answerLimit = 3 * time.Minute
+
+type podman struct {
+	address
+	log *slog.Logger
+
+	mu   sync.Mutex
+	conn *bindings.Connection // nil: connect at the next call
+}
+
+var _ Engine = (*podman)(nil)
+
+func openPodman(ctx context.Context, log *slog.Logger) (Engine, error) {
+	a, err := podmanAddress(ctx, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.checkIdentity(os.Getenv); err != nil {
+		return nil, err
+	}
+	p := &podman{address: a, log: log}
+	if _, err := p.connection(ctx); err != nil {
+		return nil, err
+	}
+	log.DebugContext(ctx, "engine found", "provider", Podman, "address", a.url, "machine", a.machine)
+	return p, nil
+}
+
+// checkIdentity refuses an SSH address for which nothing but a password is
+// left: the bindings would ask for one on the terminal.
+func (a address) checkIdentity(getenv func(string) string) error {
+	u, err := url.Parse(a.url)
+	if err != nil {
+		return failure.New(failure.Configuration, fmt.Sprintf("%q is no address of Podman", a.url), "correct "+a.setting, err)
+	}
+	if u.Scheme != "ssh" {
+		return nil
+	}
+	if a.identity != "" {
+		if _, err := os.Stat(a.identity); err != nil {
+			return failure.New(failure.Configuration, fmt.Sprintf("the SSH key %q for %s is not there", a.identity, a.url), "set CONTAINER_SSHKEY to the key's file", err)
+		}
+		return nil
+	}
+	home, _ := os.UserHomeDir()
+	if _, password := u.User.Password(); password || getenv("SSH_AUTH_SOCK") != "" || exists(home+"/.ssh/config") {
+		return nil
+	}
+	return failure.New(failure.Configuration, "there is no SSH key for "+a.url, "set CONTAINER_SSHKEY to the key's file", nil)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (p *podman) Name() string { return Podman }
+
+// connection returns the live connection, or makes one.
+func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		return p.conn, nil
+	}
+	// The bindings try three times where nothing answers; the socket tells at once.
+	if path, ok := strings.CutPrefix(p.url, "unix://"); ok {
+		probe, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if err != nil {
+			return nil, p.explain(ctx, err)
+		}
+		probe.Close()
+	}
+	type result struct {
+		conn *bindings.Connection
+		err  error
+	}
+	done := make(chan result, 1)
+	// The bindings' SSH does not obey the context: it is left to its own time limit.
+	go func() {
+		connected, err := bindings.NewConnectionWithOptions(ctx, bindings.Options{URI: p.url, Identity: p.identity, Machine: p.machine})
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		conn, err := bindings.GetClient(connected)
+		done <- result{conn, err}
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return nil, p.explain(ctx, r.err)
+		}
+		p.conn = r.conn
+		return p.conn, nil
+	case <-ctx.Done():
+		return nil, p.explain(ctx, fmt.Errorf("connect: %w", ctx.Err()))
+	}
+}
+
+// failed classes an error of a request; a connection that broke is not used
+// again.
+func (p *podman) failed(ctx context.Context, err error) error {
+	var api *APIError
+	if err != nil && !errors.As(err, &api) && ctx.Err() == nil {
+		p.mu.Lock()
+		if p.conn != nil {
+			p.conn.Client.CloseIdleConnections()
+		}
+		p.conn = nil
+		p.mu.Unlock()
+	}
+	return p.explain(ctx, err)
+}
+
+// request sends one request, once. Not [bindings.Connection.DoRequest]: that
+// sends again after an error, which repeats what is not idempotent and sends
+// the rest of an upload as if it were the whole. The caller closes the body.
+// Its error is raw: see failed.
+func (p *podman) request(ctx context.Context, method, path string, query url.Values, header http.Header, body io.Reader) (*http.Response, error) {
+	conn, err := p.connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	base := "http://d"
+	if conn.URI.Scheme == "tcp" {
+		base = "http://" + conn.URI.Host + conn.URI.Path
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+"/v"+libpodVersion+"/libpod"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.URL.RawQuery = query.Encode()
+	if header != nil {
+		req.Header = header
+	}
+	resp, err := conn.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		defer resp.Body.Close()
+		return nil, apiError(resp)
+	}
+	return resp, nil
+}
+
+func apiError(resp *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	var model struct{ Message, Cause string }
+	if json.Unmarshal(raw, &model) != nil || model.Message == "" {
+		model.Message = strings.TrimSpace(string(raw))
+	}
+	if model.Message == "" {
+		model.Message = resp.Status
+	}
+	return &APIError{Status: resp.StatusCode, Message: model.Message}
+}
+
+// call is a request that moves no image data: in and out are JSON, both may be
+// nil.
+func (p *podman) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	limited, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	var body io.Reader
+	header := http.Header{}
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(raw)
+		header.Set("Content-Type", "application/json")
+	}
+	resp, err := p.request(limited, method, path, query, header, body)
+	if err != nil {
+		return p.failed(ctx, err)
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	} else {
+		err = json.NewDecoder(resp.Body).Decode(out)
+	}
+	return p.failed(ctx, err)
+}
+
+func (p *podman) Ping(ctx context.Context) error {
+	return p.call(ctx, http.MethodGet, "/_ping", nil, nil, nil)
+}
+
+// labelFilter is the filters parameter of the list endpoints.
+func labelFilter(labels []string) url.Values {
+	q := url.Values{}
+	if len(labels) > 0 {
+		raw, _ := json.Marshal(map[string][]string{"label": labels})
+		q.Set("filters", string(raw))
+	}
+	return q
+}
