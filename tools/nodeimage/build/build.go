@@ -1,0 +1,132 @@
+// Package build makes a Kind node image without an image registry: from Go
+// modules, Debian packages and the files of the kind module.
+//
+// It owns the parts, their pins and their cache, and ends with an archive of a
+// root filesystem; it knows no container engine. It has to run as root on
+// Linux: debootstrap and unpacking images into containerd's store need both.
+package build
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// unusedFor is how long a part nobody asked for stays in the cache: long enough
+// for switching between branches, short enough not to fill a disk.
+const unusedFor = 30 * 24 * time.Hour
+
+// Options says where and how to build.
+type Options struct {
+	CacheDir string // absolute; made if absent
+	Mirror   string // of Debian; empty: Debian's own
+	Log      *slog.Logger
+	Progress progress.Func
+}
+
+// Key identifies the image that [Archive] makes on this architecture: twelve
+// hex digits over everything that goes in. The Go toolchain is left out: every
+// release able to build these sources makes an equal program of them, and a
+// security update of Go should not cost a quarter of an hour.
+func Key() (string, error) {
+	node, err := recipes(Options{})
+	if err != nil {
+		return "", err
+	}
+	return node.key, nil
+}
+
+// HostPackages lists the Debian packages the build needs on the host, beside
+// an engine and Go.
+func HostPackages() []string { return []string{"debootstrap", "debian-archive-keyring"} }
+
+// Archive returns the path of the image's root filesystem as a tar archive,
+// and whether it had to be built. Each part is kept as it is finished, so an
+// interrupted build goes on at the first part that is missing. Processes that
+// build at the same time wait for each other.
+//
+// A host that cannot build gets a [failure.Error] of class configuration.
+func Archive(ctx context.Context, o Options) (path string, built bool, err error) {
+	node, err := recipes(o)
+	if err != nil {
+		return "", false, err
+	}
+	c := cache{dir: o.CacheDir}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return "", false, fmt.Errorf("make cache folder %q: %w", c.dir, err)
+	}
+	unlock, err := lock(ctx, c.dir, o.Progress)
+	if err != nil {
+		return "", false, err
+	}
+	defer unlock()
+	path = filepath.Join(c.path(node), "node.tar")
+	if c.has(node) {
+		return path, false, nil
+	}
+	if err := checkHost(); err != nil {
+		return "", false, err
+	}
+	if err := c.clean(time.Now().Add(-unusedFor)); err != nil {
+		o.Log.Warn("old parts of node images not removed", "error", err)
+	}
+	track := newTracker(o.Progress)
+	defer track.stop()
+	if err := c.ensure(ctx, node, track); err != nil {
+		return "", false, err
+	}
+	return path, true, nil
+}
+
+// lock waits for the cache to be free, saying so every few seconds.
+func lock(ctx context.Context, dir string, report progress.Func) (func(), error) {
+	l := flock.New(filepath.Join(dir, ".lock"))
+	for {
+		wait, cancel := context.WithTimeout(ctx, reportEvery)
+		ok, err := l.TryLockContext(wait, 200*time.Millisecond)
+		cancel()
+		if ok {
+			return func() { _ = l.Unlock() }, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("wait for another build of the node image: %w", ctx.Err())
+		}
+		if err != nil && wait.Err() == nil {
+			return nil, fmt.Errorf("lock cache folder %q: %w", dir, err)
+		}
+		report.Or()(progress.Update{What: "node image", Line: "waiting for another build of it to end"})
+	}
+}
+
+// checkHost says what is missing before anything is begun.
+func checkHost() error {
+	const registry = "or make docker.io reachable, or set E2E_NODE_IMAGE to an image the engine has"
+	if runtime.GOOS != "linux" {
+		return failure.New(failure.Configuration, "no node image, and one can be built on Linux only",
+			strings.TrimPrefix(registry, "or "), nil)
+	}
+	if os.Geteuid() != 0 {
+		return failure.New(failure.Configuration, "no node image, and building one needs root (debootstrap, mounts)",
+			"run `setup` once as root, "+registry, nil)
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		return failure.New(failure.Configuration, "no node image, and building one needs the go command",
+			"put Go on PATH, "+registry, err)
+	}
+	if _, err := exec.LookPath("debootstrap"); err != nil {
+		return failure.New(failure.Configuration, "no node image, and building one needs debootstrap",
+			"install the packages "+strings.Join(HostPackages(), " ")+", "+registry, err)
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// part is one step of a build, kept as a folder of files.
+type part struct {
+	name  string
+	key   string // of everything that goes in, those of needs included
+	needs []*part
+	// make fills dir; in finds the finished folder of a needed part.
+	make func(ctx context.Context, dir string, in func(name string) string) error
+}
+
+// newPart derives the key; inputs are what goes in beside the needed parts.
+func newPart(name string, needs []*part, inputs ...string) *part {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "recipe %s\n%s\n", recipe, name)
+	for _, i := range inputs {
+		fmt.Fprintf(sum, "%d %s\n", len(i), i)
+	}
+	for _, n := range needs {
+		fmt.Fprintf(sum, "needs %s %s\n", n.name, n.key)
+	}
+	return &part{name: name, needs: needs, key: hex.EncodeToString(sum.Sum(nil))[:12]}
+}
+
+const temporary = ".tmp-"
+
+// cache keeps finished parts, one folder each, named by name and key. Whoever
+// uses it holds its lock.
+type cache struct{ dir string }
+
+func (c cache) path(p *part) string { return filepath.Join(c.dir, p.name+"-"+p.key) }
+
+// has reports whether p is finished, and marks it as used.
+func (c cache) has(p *part) bool {
+	now := time.Now()
+	return os.Chtimes(c.path(p), now, now) == nil
+}
+
+// ensure makes what is missing of p and of what it needs, side by side where
+// they do not need each other. The first error stops the others; what was
+// finished stays.
+func (c cache) ensure(ctx context.Context, p *part, t *tracker) error {
+	todo := map[*part]chan struct{}{}
+	var order []*part
+	var collect func(*part)
+	collect = func(p *part) {
+		if _, seen := todo[p]; seen || c.has(p) {
+			return
+		}
+		for _, n := range p.needs {
+			collect(n)
+		}
+		if _, seen := todo[p]; !seen {
+			todo[p] = make(chan struct{})
+			order = append(order, p)
+		}
+	}
+	collect(p)
+	t.total(len(order))
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range order {
+		group.Go(func() error {
+			for _, n := range p.needs {
+				done, ok := todo[n]
+				if !ok {
+					continue
+				}
+				select {
+				case <-done:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			if err := c.build(ctx, p, t); err != nil {
+				return err
+			}
+			close(todo[p])
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// build makes p in a temporary folder and puts it in place in one step.
+func (c cache) build(ctx context.Context, p *part, t *tracker) (err error) {
+	dir, err := os.MkdirTemp(c.dir, temporary+p.name+"-")
+	if err != nil {
+		return fmt.Errorf("make folder for %s: %w", p.name, err)
+	}
+	defer func() {
+		if rmErr := os.RemoveAll(dir); rmErr != nil {
+			err = errors.Join(err, fmt.Errorf("remove unfinished %s: %w", p.name, rmErr))
+		}
+	}()
+	// Root filesystems and images are read by others than their owner.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return fmt.Errorf("make folder for %s: %w", p.name, err)
+	}
+	in := func(name string) string {
+		for _, n := range p.needs {
+			if n.name == name {
+				return c.path(n)
+			}
+		}
+		panic(p.name + " uses " + name + " without needing it")
+	}
+	ctx = withTask(ctx, t.task(p.name))
+	defer taskOf(ctx).end()
+	if err := p.make(ctx, dir, in); err != nil {
+		return fmt.Errorf("build %s for the node image: %w", p.name, err)
+	}
+	if err := os.Rename(dir, c.path(p)); err != nil {
+		return fmt.Errorf("put %s into the cache: %w", p.name, err)
+	}
+	taskOf(ctx).finish()
+	return nil
+}
+
+// clean removes what interrupted builds left and the parts last used before
+// limit.
+func (c cache) clean(limit time.Time) error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return fmt.Errorf("read cache folder %q: %w", c.dir, err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if strings.HasPrefix(e.Name(), temporary) || info.ModTime().Before(limit) {
+			errs = append(errs, os.RemoveAll(filepath.Join(c.dir, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// slots bounds how many of the parts that want a whole processor run at once.
+type slots chan struct{}
+
+func (s slots) take(ctx context.Context) error {
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s slots) free() { <-s }

@@ -1,0 +1,3 @@
+module example.invalid/nodetool
+
+go 1.24.0
