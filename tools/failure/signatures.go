@@ -39,6 +39,9 @@ type signature struct {
 	all, none []pattern
 }
 
+// noPhase is how signatures call a phase that is neither given nor to be guessed.
+const noPhase Phase = "unknown"
+
 // tier is how strong a kind of evidence is, strongest first.
 type tier string
 
@@ -171,7 +174,7 @@ func (s *signature) check() error {
 	need(len(s.All)+len(s.Address)+len(s.Phases) > 0, "nothing to match")
 	need(s.Tier != byPhase || len(s.Phases) > 0 || s.Where == "spec", "tier phase needs phases")
 	for _, p := range slices.Concat(s.Phases, s.NotPhases) {
-		need(slices.Contains(phases, p), "unknown phase %q", p)
+		need(p == noPhase || slices.Contains(phases, p), "unknown phase %q", p)
 	}
 	for _, o := range s.Address {
 		need(slices.Contains(owners, o), "unknown address %q", o)
@@ -229,8 +232,8 @@ func (s *signature) match(e *excerpt) (found, bool) {
 	return f, true
 }
 
-// fits checks place and phase. A guessed phase may rule a signature out only
-// where it says where the signature stands for nothing else.
+// fits checks place and phase. A printed cause stands in an unknown phase too;
+// weaker evidence needs its phase.
 func (s *signature) fits(e *excerpt) bool {
 	switch s.Where {
 	case "":
@@ -246,10 +249,14 @@ func (s *signature) fits(e *excerpt) bool {
 			return false
 		}
 	}
-	if len(s.Phases) > 0 && !slices.Contains(s.Phases, e.phase) && (e.phase != "" || s.Tier == byPhase) {
+	p := e.phase
+	if p == "" {
+		p = noPhase
+	}
+	if len(s.Phases) > 0 && !slices.Contains(s.Phases, p) && (p != noPhase || s.Tier != byCause) {
 		return false
 	}
-	return !slices.Contains(s.NotPhases, e.phase)
+	return !slices.Contains(s.NotPhases, p)
 }
 
 // found is what a signature saw in a text.
