@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/host"
 )
 
@@ -19,6 +20,29 @@ const Skipped = "SKIP-NO-ENGINE"
 
 // prepareTimeout bounds finding or starting an engine; nothing is installed.
 const prepareTimeout = 2 * time.Minute
+
+// Podman gives a connected Podman; see [Connect]. Tests of package engine itself
+// must be in package engine_test to use it.
+func Podman(t testing.TB) engine.Engine {
+	t.Helper()
+	return open(t, host.Podman)
+}
+
+// Docker gives a connected Docker; see [Connect].
+func Docker(t testing.TB) engine.Engine {
+	t.Helper()
+	return open(t, host.Docker)
+}
+
+func open(t testing.TB, provider string) engine.Engine {
+	t.Helper()
+	conn := Connect(t, provider)
+	e, err := engine.Open(context.Background(), engine.Options{Provider: provider})
+	if err != nil {
+		t.Fatalf("%s answers at %s, but cannot be opened: %v", provider, conn.URL, err)
+	}
+	return e
+}
 
 // Connect ensures an engine of that provider ("podman" or "docker") and sets its
 // environment for the test, so the test must not be parallel when it connects.

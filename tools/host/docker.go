@@ -53,3 +53,5 @@ func (h *host) dockerCandidates(ctx context.Context) (list []endpoint, named boo
 func (h *host) startDocker(context.Context) (*endpoint, error) {
 	return nil, failure.New(failure.EngineConnection, "Docker does not answer", "start Docker, or set KIND_EXPERIMENTAL_PROVIDER=podman", nil)
 }
+
+func (h *host) clearDocker() ([]string, error) { return nil, nil }

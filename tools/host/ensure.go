@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -85,13 +86,25 @@ func (h *host) ensure(ctx context.Context) (Connection, error) {
 
 // lock keeps two processes from starting the same service twice.
 func (h *host) lock(ctx context.Context) (func(), error) {
-	l := flock.New(filepath.Join(h.RuntimeDir, "lock"))
 	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Minute, errors.New("another process has been preparing the engine for 15 minutes"))
 	defer cancel()
-	if ok, err := l.TryLockContext(ctx, 200*time.Millisecond); err != nil || !ok {
-		return nil, failure.New(failure.StaleState, "cannot lock "+l.Path(), "wait for the other run to end, or end it", errors.Join(err, context.Cause(ctx)))
+	path := filepath.Join(h.RuntimeDir, "lock")
+	for {
+		l := flock.New(path)
+		if ok, err := l.TryLockContext(ctx, 200*time.Millisecond); err != nil || !ok {
+			return nil, failure.New(failure.StaleState, "cannot lock "+path, "wait for the other run to end, or end it", errors.Join(err, context.Cause(ctx)))
+		}
+		// Undo removes the file: who waited for it then holds a lock that nobody else sees.
+		held, errHeld := l.Stat()
+		there, errThere := os.Stat(path)
+		if errHeld == nil && errThere == nil && os.SameFile(held, there) {
+			return func() { _ = l.Unlock() }, nil
+		}
+		_ = l.Unlock()
+		if err := h.prepareRuntimeDir(); err != nil {
+			return nil, err
+		}
 	}
-	return func() { _ = l.Unlock() }, nil
 }
 
 // find returns the first endpoint that answers, or nil. An error means that the

@@ -1,5 +1,0 @@
-package host
-
-import "context"
-
-func (h *host) startMachine(context.Context) (*endpoint, error) { return nil, nil }

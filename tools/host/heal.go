@@ -1,0 +1,110 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/host/machine"
+)
+
+// RestartService ends the engine service of ours, if it runs, and starts it
+// anew; containers go on running. Where the engine is not ours it does nothing
+// and returns false.
+func RestartService(ctx context.Context, o Options) (bool, error) {
+	h := newHost(o)
+	d, err := h.ours(o.Provider)
+	if err != nil || d == nil {
+		return false, err
+	}
+	if err := h.prepareRuntimeDir(); err != nil {
+		return false, err
+	}
+	unlock, err := h.lock(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	if o.Provider == Docker {
+		_, err = h.startDocker(ctx)
+	} else {
+		_, err = h.startPodman(ctx)
+	}
+	return err == nil, err
+}
+
+// ours returns the service of ours for that provider if this host uses it: it
+// runs, or left a trace, or the environment names it.
+func (h *host) ours(provider string) (*daemon, error) {
+	var d daemon
+	variable := "CONTAINER_HOST"
+	switch provider {
+	case Podman:
+		d = h.podmanService()
+	case Docker:
+		d, variable = h.dockerService(), "DOCKER_HOST"
+	default:
+		return nil, failure.New(failure.Configuration, fmt.Sprintf("unknown engine %q", provider), "name podman or docker", nil)
+	}
+	named := h.getenv(variable)
+	if named != "" && named != d.url() {
+		return nil, nil
+	}
+	if _, runs := d.Find(); runs || d.Stale() || named == d.url() {
+		return &d, nil
+	}
+	return nil, nil
+}
+
+// RestartMachine restarts the Podman machine that the default connection leads
+// to, as the policy (E2E_MACHINE_RESTART) allows, and waits for its engine. It
+// returns false where no machine is in use. label and lastSeen are as in
+// [machine.Restart].
+func RestartMachine(ctx context.Context, o Options, policy, label string, lastSeen []string) (bool, error) {
+	h := newHost(o)
+	name := h.machineInUse(ctx)
+	if name == "" {
+		return false, nil
+	}
+	h.Log.Info("restarting podman machine", "name", name, "policy", policy)
+	if err := machine.Restart(ctx, h.machineRun("podman machine"), name, policy, label, lastSeen); err != nil {
+		return false, err
+	}
+	_, err := h.awaitConnection(ctx, name)
+	return err == nil, err
+}
+
+// MachineForeign names the running containers in the machine in use that do not
+// carry label; nil where none is in use. Asked while the engine answers, it is
+// the lastSeen of a later RestartMachine.
+func MachineForeign(ctx context.Context, o Options, label string) ([]string, error) {
+	h := newHost(o)
+	name := h.machineInUse(ctx)
+	if name == "" {
+		return nil, nil
+	}
+	return machine.Foreign(ctx, h.machineRun("podman machine"), name, label)
+}
+
+// machineInUse returns the machine that CONTAINER_HOST, or without it the
+// default connection, leads to. A machine's connections are named after it:
+// NAME, and NAME-root for its rootful engine.
+func (h *host) machineInUse(ctx context.Context) string {
+	all, err := machine.List(ctx, h.machineRun("podman machine"))
+	if err != nil {
+		return ""
+	}
+	used := h.getenv("CONTAINER_HOST")
+	for _, c := range h.connections(ctx) {
+		if used != "" && c.URI != used || used == "" && !c.Default {
+			continue
+		}
+		for _, m := range all {
+			if c.Name == m.Name || strings.TrimSuffix(c.Name, "-root") == m.Name {
+				return m.Name
+			}
+		}
+	}
+	return ""
+}
