@@ -1,0 +1,230 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	kind "sigs.k8s.io/kind/pkg/cluster"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// fakeEngine holds containers in memory.
+type fakeEngine struct{ containers []engine.Container }
+
+func (f *fakeEngine) Containers(_ context.Context, labels ...string) ([]engine.Container, error) {
+	var found []engine.Container
+	for _, c := range f.containers {
+		has := true
+		for _, l := range labels {
+			key, value, exact := strings.Cut(l, "=")
+			got, ok := c.Labels[key]
+			has = has && ok && (!exact || got == value)
+		}
+		if has {
+			found = append(found, c)
+		}
+	}
+	return found, nil
+}
+
+func (f *fakeEngine) StartContainer(context.Context, string) error { return nil }
+
+// fakeKind fails to create, after having made a container, as Kind does when a
+// node does not come up.
+type fakeKind struct {
+	engine *fakeEngine
+	node   engine.Container
+	err    error
+	wait   chan struct{} // closed: Create returns
+}
+
+func (f *fakeKind) Create(string, ...kind.CreateOption) error {
+	f.engine.containers = append(f.engine.containers, f.node)
+	if f.wait != nil {
+		<-f.wait
+	}
+	return f.err
+}
+
+func (f *fakeKind) Delete(string, string) error {
+	f.engine.containers = nil
+	return nil
+}
+func (f *fakeKind) KubeConfig(string, bool) (string, error) { return "", errors.New("no cluster") }
+func (f *fakeKind) CollectLogs(string, string) error        { return nil }
+
+func node(name, suffix string) engine.Container {
+	return engine.Container{Name: name + suffix, State: "running", Labels: map[string]string{kindLabel: name, "kubernaut-e2e": "true"}}
+}
+
+func faked(t *testing.T, containers ...engine.Container) (Cluster, *fakeKind) {
+	t.Helper()
+	eng := &fakeEngine{containers: containers}
+	k := &fakeKind{engine: eng, node: node("a", "-control-plane"), err: errors.New("node refused")}
+	return Cluster{
+		Name: "a", Provider: "podman", Engine: eng, StateDir: t.TempDir(),
+		Kubeconfig: filepath.Join(t.TempDir(), "a-config"), kind: k,
+	}, k
+}
+
+func TestUpRemovesWhatKindCouldNotFinish(t *testing.T) {
+	c, k := faked(t)
+	var evidence []string
+	_, err := c.Up(t.Context(), Spec{BeforeDelete: func(_ context.Context, reason string) {
+		evidence = append(evidence, reason)
+		if len(k.engine.containers) != 1 {
+			t.Error("evidence was asked for after the deletion")
+		}
+	}})
+	if !errors.Is(err, k.err) || len(evidence) != 1 {
+		t.Fatalf("error %v, evidence %q", err, evidence)
+	}
+	if len(k.engine.containers) != 0 || len(Records(c.StateDir)) != 0 {
+		t.Errorf("left: %v, %v", k.engine.containers, Records(c.StateDir))
+	}
+}
+
+func TestUpMakesAHalfMadeClusterAgain(t *testing.T) {
+	c, k := faked(t, node("a", "-control-plane"))
+	if err := c.writeRecord(false); err != nil {
+		t.Fatal(err)
+	}
+	reason := ""
+	_, err := c.Up(t.Context(), Spec{BeforeDelete: func(_ context.Context, r string) {
+		if reason == "" {
+			reason = r
+		}
+	}})
+	if !errors.Is(err, k.err) || !strings.Contains(reason, "ended while it made") {
+		t.Fatalf("error %v, reason %q", err, reason)
+	}
+}
+
+func TestUpRefusesForeignCluster(t *testing.T) {
+	foreign := node("a", "-control-plane")
+	delete(foreign.Labels, "kubernaut-e2e")
+	c, k := faked(t, foreign)
+	for name, call := range map[string]func() error{
+		"up":   func() error { _, err := c.Up(t.Context(), Spec{}); return err },
+		"down": func() error { return c.Down(t.Context()) },
+	} {
+		err := call()
+		if e := failure.As(err); e == nil || e.Class != failure.Configuration || !strings.Contains(e.Remedy, "E2E_CLUSTER") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(k.engine.containers) != 1 {
+		t.Error("the foreign cluster was touched")
+	}
+	c.Network, k.engine.containers[0].Networks = "mine", []string{"mine"}
+	if err := c.Down(t.Context()); err != nil {
+		t.Errorf("a cluster on our network: %v", err)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	const head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
+	tests := []struct {
+		name, config string
+		spec         Spec
+		nodes        []string
+		ports        int
+		err          string
+	}{
+		{name: "default", nodes: []string{"a-control-plane"}},
+		{name: "workers added", spec: Spec{Workers: 2}, nodes: []string{"a-control-plane", "a-worker", "a-worker2"}},
+		{name: "user's nodes", config: head + "name: other\nnodes:\n- role: control-plane\n- role: control-plane\n- role: worker\n  extraPortMappings:\n  - {containerPort: 30084, hostPort: 8084}\n",
+			nodes: []string{"a-control-plane", "a-control-plane2", "a-worker"}, ports: 1},
+		{name: "fixed API port", config: head + "networking: {apiServerPort: 6444}\n", nodes: []string{"a-control-plane"}, ports: 1},
+		{name: "unknown field", config: head + "nodez: []\n", err: "nodez"},
+		{name: "other version", config: "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha3\n", err: "v1alpha3"},
+		{name: "unknown role", config: head + "nodes:\n- role: boss\n", err: "boss"},
+		{name: "no control plane", config: head + "nodes:\n- role: worker\n", err: "no control-plane"},
+		{name: "no port", config: head + "nodes:\n- extraPortMappings:\n  - {containerPort: 70000, hostPort: 1}\n", err: "70000"},
+		{name: "torn", config: "kind: [", err: "yaml"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.spec.Config, tt.spec.ConfigName = []byte(tt.config), "my.yaml"
+			p, err := newPlan("a", tt.spec)
+			if tt.err != "" {
+				if e := failure.As(err); e == nil || e.Class != failure.Configuration || !strings.Contains(err.Error(), tt.err) || !strings.Contains(e.Cause, "my.yaml") {
+					t.Fatalf("error %v, want one of class configuration with %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(p.nodes, tt.nodes) || len(p.ports) != tt.ports || p.config.Name != "a" {
+				t.Errorf("nodes %v, ports %v, name %s", p.nodes, p.ports, p.config.Name)
+			}
+		})
+	}
+}
+
+func TestPlanInputs(t *testing.T) {
+	inputs := func(s Spec) string {
+		p, err := newPlan("a", s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.inputs
+	}
+	base := inputs(Spec{NodeImage: "x:1"})
+	for name, s := range map[string]Spec{
+		"image": {NodeImage: "x:2"}, "workers": {NodeImage: "x:1", Workers: 1},
+		"config": {NodeImage: "x:1", Config: []byte("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nfeatureGates: {A: true}\n")},
+		"cgroup": {NodeImage: "x:1", CgroupV1: true, ExpectedVersion: "v1.35.0"},
+	} {
+		if inputs(s) == base {
+			t.Errorf("%s does not count", name)
+		}
+	}
+	if inputs(Spec{NodeImage: "x:1", CgroupV1: true, ExpectedVersion: "v1.34.4"}) != base {
+		t.Error("Kubernetes 1.34 needs no consent to cgroup v1")
+	}
+}
+
+func TestLockNamesItsHolder(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Acquire(t.Context(), dir, "a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err := Acquire(t.Context(), dir, "b", nil); err != nil || other.Release() != nil {
+		t.Fatalf("another cluster's lock: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer cancel()
+	told := ""
+	_, err = Acquire(ctx, dir, "a", func(u progress.Update) { told = u.Line })
+	who := Holder{PID: os.Getpid(), Command: commandLine()}
+	for _, want := range []string{who.Command, "process"} {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(told, want) {
+			t.Errorf("error %v, told %q, want %q in both", err, told, want)
+		}
+	}
+	if !errors.Is(err, context.DeadlineExceeded) || failure.As(err).Class != failure.StaleState {
+		t.Errorf("error %v", err)
+	}
+	if err := first.Release(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Acquire(t.Context(), dir, "a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Release(); err != nil {
+		t.Error(err)
+	}
+}
