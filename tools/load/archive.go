@@ -1,0 +1,147 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
+	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
+	"sigs.k8s.io/kind/pkg/exec"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/load/node"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// archive saves a tarball and lets Kind load it into each node, as `kind load
+// image-archive` does. The tarball is removed in any case.
+func (l *loader) archive(ctx context.Context, targets []*target) (err error) {
+	for _, t := range targets {
+		if t.err = l.fits(t, 2*l.src.size); t.err != nil {
+			t.hard = true
+		}
+	}
+	if targets = fitting(targets); len(targets) == 0 {
+		return nil
+	}
+	path := ""
+	if l.src.tarball != nil {
+		path = l.src.tarball.path
+	} else {
+		dir, err := os.MkdirTemp(l.req.TempDir, "kubernaut-e2e-load-")
+		if err != nil {
+			return fmt.Errorf("folder for the image archive: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		path = dir + "/image.tar"
+		if err := l.save(ctx, path); err != nil {
+			return err
+		}
+	}
+	l.each(targets, func(t *target) {
+		t.err = l.loadArchive(ctx, t, path)
+	})
+	return nil
+}
+
+func (l *loader) save(ctx context.Context, path string) (err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("image archive: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	// By name, so that the archive carries it.
+	if err := l.req.Engine.Save(ctx, l.src.saveRef(), f); err != nil {
+		return fmt.Errorf("save image %s: %w", l.src.ref, err)
+	}
+	return nil
+}
+
+func (l *loader) loadArchive(ctx context.Context, t *target, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("image archive: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	k := &kindNode{ctx: ctx, node: t.node, marker: l.marker}
+	sent := &counted{r: f, progress: func(n int64) {
+		l.req.Progress(progress.Update{What: "load " + l.src.ref + " into " + t.node.Name(), Done: n, Total: l.src.size})
+	}}
+	err = nodeutils.LoadImageArchive(k, sent)
+	t.res.Bytes += sent.n
+	return errors.Join(err, k.err)
+}
+
+// saveRef is what to ask the engine for: by name, so that the archive carries
+// it, unless no tag leads there.
+func (s *source) saveRef() string {
+	if strings.Contains(s.name, "@") {
+		return s.want.ID.String()
+	}
+	return s.name
+}
+
+type counted struct {
+	r        io.Reader
+	n        int64
+	progress func(int64)
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	c.progress(c.n)
+	return n, err
+}
+
+// kindNode lets Kind run its commands through our Exec, which does not take a
+// lost connection for a success.
+type kindNode struct {
+	nodes.Node // nil: LoadImageArchive uses nothing but Command
+	ctx        context.Context
+	node       Node
+	marker     string
+	err        error
+}
+
+func (k *kindNode) Command(name string, args ...string) exec.Cmd {
+	args = slices.Clone(args)
+	if i := slices.Index(args, "import"); i >= 0 {
+		args = slices.Insert(args, i+1, "--label="+node.MarkerLabel+"="+k.marker)
+	}
+	return &kindCmd{k: k, args: append([]string{name}, args...)}
+}
+
+type kindCmd struct {
+	k      *kindNode
+	args   []string
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+func (c *kindCmd) SetEnv(...string) exec.Cmd      { return c }
+func (c *kindCmd) SetStdin(r io.Reader) exec.Cmd  { c.stdin = r; return c }
+func (c *kindCmd) SetStdout(w io.Writer) exec.Cmd { c.stdout = w; return c }
+func (c *kindCmd) SetStderr(w io.Writer) exec.Cmd { c.stderr = w; return c }
+
+func (c *kindCmd) Run() error {
+	stdout, stderr := c.stdout, c.stderr
+	var said strings.Builder
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	if stderr == nil {
+		stderr = &said
+	}
+	err := c.k.node.Exec(c.k.ctx, c.args, c.stdin, stdout, stderr)
+	if err != nil {
+		// Kind drops the cause of some of its commands' errors.
+		c.k.err = fmt.Errorf("%s: %w: %s", strings.Join(c.args, " "), err, strings.TrimSpace(said.String()))
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+package load
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/avast/retry-go/v4"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/load/node"
+)
+
+// loader brings one image to all nodes.
+type loader struct {
+	req    *Request
+	src    *source
+	marker string // names this load's imports in the nodes' process lists
+	start  time.Time
+	nodes  []*target
+}
+
+// target is one node on its way to having the image.
+type target struct {
+	node Node
+	res  Result
+	inv  *node.Inventory // as last asked; nil if it did not answer
+	err  error           // why the node is not yet proven
+	hard bool            // err will not go away by trying again
+}
+
+func (t *target) done() bool { return t.res.Verified || t.hard }
+
+// impossible is the error of a strategy that cannot work here.
+type impossible struct{ reason string }
+
+func (e *impossible) Error() string { return e.reason }
+
+func newLoader(req *Request, src *source) *loader {
+	l := &loader{req: req, src: src, marker: rand.Text(), start: time.Now()}
+	for _, n := range req.Nodes {
+		l.nodes = append(l.nodes, &target{node: n, res: Result{Node: n.Name(), Ref: src.ref, Name: src.name}})
+	}
+	return l
+}
+
+type strategy struct {
+	name string
+	send func(context.Context, []*target) error
+}
+
+// run tries the strategies in order on the nodes that are not yet proven.
+func (l *loader) run(ctx context.Context) ([]Result, error) {
+	l.note(Event{Kind: "attempt", Strategy: Present, Attempt: 1})
+	l.each(l.nodes, func(t *target) { l.present(ctx, t) })
+	for _, s := range []strategy{{Thin, l.thin}, {Stream, l.stream}, {Archive, l.archive}} {
+		if l.req.Strategy != "" && l.req.Strategy != s.name {
+			continue
+		}
+		if len(l.pending()) == 0 || ctx.Err() != nil {
+			break
+		}
+		l.attempts(ctx, s)
+	}
+	results := make([]Result, 0, len(l.nodes))
+	var failed []error
+	for _, t := range l.nodes {
+		if !t.res.Verified {
+			if t.err == nil {
+				t.err = errors.New("not loaded, and no strategy was tried")
+			}
+			t.res.Err = fmt.Errorf("node %s: %w", t.node.Name(), t.err)
+			failed = append(failed, t.res.Err)
+			l.note(Event{Kind: "fail", Node: t.node.Name(), Strategy: t.res.Strategy, Bytes: t.res.Bytes, Err: t.err})
+		}
+		t.res.Duration = cmpOr(t.res.Duration, time.Since(l.start))
+		results = append(results, t.res)
+	}
+	if ctx.Err() != nil {
+		failed = append(failed, ctx.Err())
+	}
+	return results, errors.Join(failed...)
+}
+
+func cmpOr(a, b time.Duration) time.Duration {
+	if a != 0 {
+		return a
+	}
+	return b
+}
+
+// attempts tries one strategy until every node is proven, beyond help, or the
+// attempts are used up. Before each repetition the engine must answer again
+// and each node is asked what is still missing.
+func (l *loader) attempts(ctx context.Context, s strategy) {
+	attempt := 0
+	_ = retry.Do(func() error {
+		attempt++
+		if attempt > 1 {
+			l.reachable(ctx)
+			l.each(l.pending(), func(t *target) { l.look(ctx, t) })
+		}
+		todo := slices.DeleteFunc(l.pending(), func(t *target) bool { return t.inv == nil })
+		if len(todo) == 0 {
+			return l.open()
+		}
+		l.note(Event{Kind: "attempt", Strategy: s.name, Attempt: attempt})
+		for _, t := range todo {
+			t.res.Strategy = s.name
+			t.res.Attempts++
+		}
+		began := time.Now()
+		err := s.send(ctx, todo)
+		var no *impossible
+		if errors.As(err, &no) {
+			l.skip(s.name, no.reason, todo)
+			return retry.Unrecoverable(err)
+		}
+		for _, t := range todo {
+			if err != nil && t.err == nil {
+				t.err = err
+			}
+		}
+		l.each(todo, func(t *target) { l.prove(ctx, t) })
+		for _, t := range todo {
+			if !t.res.Verified {
+				l.note(Event{Kind: "fail", Node: t.node.Name(), Strategy: s.name, Attempt: attempt, Duration: time.Since(began), Bytes: t.res.Bytes, Err: t.err})
+			}
+		}
+		return l.open()
+	},
+		retry.Context(ctx), retry.Attempts(uint(l.req.Attempts)), retry.LastErrorOnly(true), //nolint:gosec // a handful
+		retry.Delay(200*time.Millisecond), retry.MaxDelay(10*time.Second), retry.MaxJitter(200*time.Millisecond),
+		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
+	)
+}
+
+// open returns an error while a node is neither proven nor beyond help.
+func (l *loader) open() error {
+	for _, t := range l.pending() {
+		return fmt.Errorf("node %s: %w", t.node.Name(), t.err)
+	}
+	return nil
+}
+
+func (l *loader) pending() []*target {
+	return slices.DeleteFunc(slices.Clone(l.nodes), (*target).done)
+}
+
+// each runs f for every target at once and waits for all.
+func (l *loader) each(targets []*target, f func(*target)) {
+	var wg sync.WaitGroup
+	for _, t := range targets {
+		wg.Go(func() { f(t) })
+	}
+	wg.Wait()
+}
+
+func (l *loader) skip(strategy, reason string, targets []*target) {
+	l.req.Log.Debug("strategy skipped", "strategy", strategy, "reason", reason)
+	for _, t := range targets {
+		t.res.Attempts--
+		t.res.Skipped = append(t.res.Skipped, strategy+": "+reason)
+		if t.err == nil {
+			t.err = fmt.Errorf("%s cannot work here: %s", strategy, reason)
+		}
+	}
+	l.note(Event{Kind: "skip", Strategy: strategy, Detail: reason})
+}
+
+func (l *loader) note(e Event) {
+	e.Ref = l.src.ref
+	l.req.Note(e)
+}
+
+// reachable waits a while for an engine that does not answer: it may be
+// restarting. Attempts fail fast enough by themselves if it stays away.
+func (l *loader) reachable(ctx context.Context) {
+	p, ok := l.req.Engine.(Pinger)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err := retry.Do(func() error { return p.Ping(ctx) }, retry.Context(ctx), retry.Attempts(0),
+		retry.Delay(200*time.Millisecond), retry.MaxDelay(2*time.Second))
+	if err != nil {
+		l.note(Event{Kind: "heal", Detail: "the engine does not answer", Err: err})
+	}
+}
+
+// fits returns a typed failure if the node has not room for need bytes.
+func (l *loader) fits(t *target, need int64) error {
+	if t.inv.Free == 0 || t.inv.Free >= need {
+		return nil
+	}
+	return failure.New(failure.Resources,
+		fmt.Sprintf("node %s has %s free, image %s needs %s there", t.node.Name(), bytes(t.inv.Free), l.src.ref, bytes(need)),
+		"free space for the engine's storage, or remove images from the node (crictl rmi --prune)", nil)
+}

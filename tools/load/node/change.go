@@ -1,0 +1,84 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Import feeds an image archive from stdin to containerd and unpacks it.
+// marker names this import among the node's processes, for [EndOrphans].
+// A nil error says that ctr ended well, not that the image is there: ask.
+func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, stdin io.Reader) error {
+	cmd := []string{"ctr", "--namespace=k8s.io", "images", "import"}
+	if inv.Local {
+		cmd = append(cmd, "--local")
+	}
+	// --label is kept on the image and read by nobody: it marks the process.
+	cmd = append(cmd, "--label="+MarkerLabel+"="+marker, "--snapshotter="+inv.Snapshotter, "-")
+	_, err := run(ctx, r, stdin, cmd...)
+	return err
+}
+
+// MarkerLabel is the label that marks an import among a node's processes.
+const MarkerLabel = "kubernaut-e2e.load"
+
+const orphanScript = `
+found=
+for signal in TERM KILL; do
+  left=
+  for p in /proc/[0-9]*; do
+    case "$(tr '\0' ' ' 2>/dev/null < $p/cmdline)" in
+    'ctr '*"kubernaut-e2e.load=$1"*) kill -$signal ${p#/proc/} 2>/dev/null; left=1; found=1;;
+    esac
+  done
+  test -n "$left" || break
+  sleep 0.3
+done
+echo "$found"
+`
+
+// EndOrphans ends imports started with this marker that still run in the node
+// although their client is gone. It reports whether there was one.
+func EndOrphans(ctx context.Context, r Runner, marker string) (bool, error) {
+	out, err := script(ctx, r, "end orphaned imports", orphanScript, marker)
+	return len(out) > 1, err
+}
+
+// Tag makes name point to what from points to.
+func Tag(ctx context.Context, r Runner, from, name string) error {
+	_, err := run(ctx, r, nil, "ctr", "--namespace=k8s.io", "images", "tag", "--force", from, name)
+	return err
+}
+
+// Remove removes names, which need not be there. Their blobs go too, unless
+// something else needs them.
+func Remove(ctx context.Context, r Runner, names ...string) error {
+	_, err := run(ctx, r, nil, append([]string{"ctr", "--namespace=k8s.io", "images", "rm"}, names...)...)
+	return err
+}
+
+// Settle asks until want is proven under name, or until it is clear that it
+// will not be: the kubelet's view follows containerd's within a moment.
+func Settle(ctx context.Context, r Runner, name string, want Image) (*Inventory, error) {
+	var last error
+	for wait := 100 * time.Millisecond; wait < 4*time.Second; wait *= 2 {
+		inv, err := Look(ctx, r, name, want.ID.String())
+		if err != nil {
+			return nil, err
+		}
+		if last = inv.Prove(r.Name(), name, want); last == nil {
+			return inv, nil
+		}
+		if p := last.(*Problem); p.Dangling || inv.Images[name] == "" || inv.Kubelet == nil {
+			return inv, last
+		}
+		select {
+		case <-ctx.Done():
+			return inv, fmt.Errorf("%w: %w", last, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+	return nil, last
+}

@@ -1,0 +1,72 @@
+// Package node asks and changes the image store of one Kind node: containerd's,
+// in the namespace that the kubelet uses, through programs run in the node.
+//
+// It owns the questions (what is there, is it whole) and the few changes an
+// image load makes. It does not decide what to send or when to try again.
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Runner runs programs in one node.
+type Runner interface {
+	// Name is the node's name, as people know it.
+	Name() string
+	// Exec runs cmd in the node. It returns nil only if the program is known to
+	// have ended with exit code 0: a connection that ends first is an error. The
+	// end of stdin (nil: none) closes the program's; any other error from stdin
+	// ends the program. Exec returns soon after ctx ends.
+	Exec(ctx context.Context, cmd []string, stdin io.Reader, stdout, stderr io.Writer) error
+}
+
+// run runs cmd and returns its standard output. The error carries what the
+// program said.
+func run(ctx context.Context, r Runner, stdin io.Reader, cmd ...string) (string, error) {
+	var out, said bytes.Buffer
+	err := r.Exec(ctx, cmd, stdin, &out, &tail{buf: &said})
+	if err != nil {
+		return out.String(), fmt.Errorf("node %s: %s: %w%s", r.Name(), commandLine(cmd), err, quoted(said.String()))
+	}
+	return out.String(), nil
+}
+
+// script runs a constant shell text in the node, with args as $1, $2 …: one
+// session instead of one for each question.
+func script(ctx context.Context, r Runner, what, text string, args ...string) (string, error) {
+	var out, said bytes.Buffer
+	cmd := append([]string{"sh", "-c", text, "kubernaut-e2e"}, args...)
+	if err := r.Exec(ctx, cmd, nil, &out, &tail{buf: &said}); err != nil {
+		return out.String(), fmt.Errorf("node %s: %s: %w%s", r.Name(), what, err, quoted(said.String()))
+	}
+	return out.String(), nil
+}
+
+func commandLine(cmd []string) string {
+	return strings.Join(cmd, " ")
+}
+
+func quoted(s string) string {
+	s = strings.TrimSpace(s)
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}
+
+// tail keeps the last 4 KB of what a program says.
+type tail struct{ buf *bytes.Buffer }
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf.Write(p)
+	if extra := t.buf.Len() - tailSize; extra > 0 {
+		t.buf.Next(extra)
+	}
+	return len(p), nil
+}

@@ -1,0 +1,68 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
+)
+
+// relay is a receiver that passes uploads on into the nodes.
+type relay struct {
+	fan   *transfer.Fan
+	img   *content
+	stall time.Duration
+	give  func()
+	taken map[digest.Digest]bool
+}
+
+// Has reports whether no node lacks the blob. The configuration came before.
+func (r *relay) Has(d digest.Digest) bool {
+	if d == r.img.manifest.Config.Digest {
+		return true
+	}
+	return !r.fan.Wanted(d)
+}
+
+// Blob finds out by its size which layer an upload is: the protocol tells its
+// digest only afterwards. A size that two missing layers share goes to every
+// node, which sorts it by its digest.
+func (r *relay) Blob(size int64, body io.Reader) error {
+	if size < 0 {
+		return errors.New("the engine sends a layer without telling its size: it compresses it")
+	}
+	var d digest.Digest
+	matches := 0
+	for _, layer := range r.img.manifest.Layers {
+		if layer.Size == size && !r.taken[layer.Digest] && r.fan.Wanted(layer.Digest) && layer.Digest != d {
+			d = layer.Digest
+			matches++
+		}
+	}
+	key := d.Encoded
+	switch {
+	case matches == 0:
+		return fmt.Errorf("the engine sends %d bytes that no missing layer has", size)
+	case matches > 1:
+		d = ""
+		n := len(r.taken)
+		key = func() string { return digest.FromString(fmt.Sprint(size, n)).Encoded() }
+	default:
+		if r.taken == nil {
+			r.taken = map[digest.Digest]bool{}
+		}
+		r.taken[d] = true
+	}
+	return r.fan.Blob(key(), d, size, transfer.Watch(body, r.stall, r.stall, r.give))
+}
+
+func (r *relay) Manifest(m *transfer.Manifest) error {
+	if m.Digest() != r.img.manifest.Digest() {
+		return fmt.Errorf("the engine pushed manifest %s after it named %s", m.Digest(), r.img.manifest.Digest())
+	}
+	return nil
+}

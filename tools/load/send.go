@@ -1,0 +1,128 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// feed runs an import in every target and fill to feed them all. It returns
+// when fill and all imports have ended. What concerns one node is in its
+// target; the error is of fill.
+func (l *loader) feed(ctx context.Context, targets []*target, total int64, skip func(*target) map[digest.Digest]bool, fill func(context.Context, *transfer.Fan) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var done atomic.Int64
+	fan := &transfer.Fan{Progress: func(n int64) {
+		l.req.Progress(progress.Update{What: "load " + l.src.ref, Done: done.Add(n), Total: total})
+	}}
+	var imports sync.WaitGroup
+	for _, t := range targets {
+		t.err = nil
+		b := &transfer.Branch{Name: t.node.Name(), Lane: transfer.NewLane(l.req.Stall), Skip: skip(t)}
+		fan.Branches = append(fan.Branches, b)
+		imports.Go(func() {
+			err := t.inv.Import(ctx, t.node, l.marker, b.Lane)
+			b.Lane.CloseRead(err)
+			t.err = err
+		})
+	}
+	err := fill(ctx, fan)
+	if err != nil {
+		fan.Abort(err)
+	}
+	imports.Wait()
+	for i, t := range targets {
+		b := fan.Branches[i]
+		t.res.Bytes += b.Bytes()
+		t.err = errors.Join(t.err, b.Err())
+	}
+	if errors.Is(err, transfer.ErrNoReceiver) {
+		return nil // every node says itself what happened
+	}
+	return err
+}
+
+// stream feeds all nodes from one export.
+func (l *loader) stream(ctx context.Context, targets []*target) error {
+	diffs := l.src.want.DiffIDs
+	blobs := diffs // an engine's export names uncompressed layers
+	if l.src.tarball != nil {
+		blobs = (&content{manifest: l.src.tarball.manifest}).blobs()
+	}
+	for _, t := range targets {
+		if len(lacks(t.inv, blobs, diffs)) > 0 {
+			// Uncompressed content and its unpacked form.
+			if t.err = l.fits(t, 2*l.src.size); t.err != nil {
+				t.hard = true
+			}
+		}
+	}
+	if targets = fitting(targets); len(targets) == 0 {
+		return nil
+	}
+	have := func(t *target) map[digest.Digest]bool { return owned(t, blobs, diffs) }
+	return l.feed(ctx, targets, l.src.size, have, func(ctx context.Context, fan *transfer.Fan) error {
+		if l.src.tarball != nil {
+			return l.src.tarball.send(fan, []string{l.src.name})
+		}
+		return l.export(ctx, fan)
+	})
+}
+
+func (l *loader) export(ctx context.Context, fan *transfer.Fan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	lane := transfer.NewLane(l.req.Stall)
+	saved := make(chan error, 1)
+	go func() {
+		err := l.req.Engine.Save(ctx, l.src.want.ID.String(), lane)
+		lane.CloseWrite(err)
+		saved <- err
+	}()
+	give := func() { cancel(); lane.CloseRead(transfer.ErrStalled) }
+	err := fan.Save(transfer.Watch(lane, prepare+l.req.Stall, l.req.Stall, give), l.src.want.ID, []string{l.src.name})
+	lane.CloseRead(err)
+	cancel()
+	if saveErr := <-saved; saveErr != nil && err != nil && !errors.Is(saveErr, context.Canceled) {
+		err = saveErr
+	}
+	if err != nil {
+		return fmt.Errorf("export image %s: %w", l.src.ref, err)
+	}
+	return nil
+}
+
+func fitting(targets []*target) []*target {
+	var out []*target
+	for _, t := range targets {
+		if !t.hard {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// owned is the set of a manifest's blobs that need not be sent to t.
+func owned(t *target, blobs, diffIDs []digest.Digest) map[digest.Digest]bool {
+	have := map[digest.Digest]bool{}
+	for _, b := range blobs {
+		have[b] = true
+	}
+	for _, i := range lacks(t.inv, blobs, diffIDs) {
+		delete(have, blobs[i])
+	}
+	return have
+}
+
+// prepare is how long an engine may work on an export before its first byte:
+// Podman's service writes the archive to a file of its own first.
+const prepare = 5 * time.Minute

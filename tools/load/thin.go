@@ -1,0 +1,171 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+)
+
+// thin lets the engine push to an endpoint of ours that claims to have every
+// blob which all nodes have. What arrives goes straight on into the nodes that
+// lack it.
+//
+// A first push, to an endpoint that claims to have all layers, brings manifest
+// and configuration: it says which blobs there are, and how large.
+func (l *loader) thin(ctx context.Context, targets []*target) error {
+	if l.src.tarball != nil {
+		return l.stream(ctx, targets) // a tarball is read thinly anyway
+	}
+	p, err := l.pusher(ctx)
+	if err != nil {
+		return err
+	}
+	img, err := p.probe(ctx, l)
+	if err != nil {
+		return err
+	}
+	blobs := img.blobs()
+	if len(blobs) != len(l.src.want.DiffIDs) {
+		return &impossible{fmt.Sprintf("the engine pushes %d layers of an image that has %d", len(blobs), len(l.src.want.DiffIDs))}
+	}
+	var total int64
+	for _, t := range targets {
+		var need int64
+		for _, i := range lacks(t.inv, blobs, l.src.want.DiffIDs) {
+			need += img.manifest.Layers[i].Size
+		}
+		total = max(total, need)
+		if t.err = l.fits(t, 2*need); t.err != nil {
+			t.hard = true
+		}
+	}
+	if targets = fitting(targets); len(targets) == 0 {
+		return nil
+	}
+	have := func(t *target) map[digest.Digest]bool { return owned(t, blobs, l.src.want.DiffIDs) }
+	return l.feed(ctx, targets, total, have, func(ctx context.Context, fan *transfer.Fan) error {
+		if slices.ContainsFunc(blobs, fan.Wanted) {
+			if err := p.push(ctx, l, &relay{fan: fan, img: img, stall: l.req.Stall}); err != nil {
+				return err
+			}
+		}
+		fan.Finish(img.manifest, img.config, []string{l.src.name})
+		return nil
+	})
+}
+
+// pusher is an engine that can push to us.
+type pusher struct {
+	Pusher
+	listen, dial string
+	digest       digest.Digest // of the manifest as the engine stores it
+}
+
+func (l *loader) pusher(ctx context.Context) (*pusher, error) {
+	push, ok := l.req.Engine.(Pusher)
+	if !ok {
+		return nil, &impossible{"this engine cannot push uncompressed layers"}
+	}
+	p := &pusher{Pusher: push, listen: "127.0.0.1", dial: "127.0.0.1"}
+	if r, ok := l.req.Engine.(Reacher); ok {
+		if p.listen, p.dial, ok = r.HostAddress(ctx); !ok {
+			return nil, &impossible{"no way from the engine to this process is known"}
+		}
+	}
+	if len(l.src.digests) == 0 {
+		return nil, &impossible{"the engine names no manifest digest of the image"}
+	}
+	p.digest = l.src.digests[0]
+	return p, nil
+}
+
+// push pushes the image into rcv. The endpoint lives no longer than that.
+func (p *pusher) push(ctx context.Context, l *loader, rcv transfer.Receiver) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e, err := transfer.Listen(ctx, net.JoinHostPort(p.listen, "0"), rcv, l.req.Log)
+	if err != nil {
+		return &impossible{err.Error()}
+	}
+	defer e.Close() //nolint:errcheck // nothing is kept that could be lost
+	if r, ok := rcv.(*relay); ok {
+		r.give = func() { cancel(); e.Close() } //nolint:errcheck // as above
+	}
+	dest := net.JoinHostPort(p.dial, strconv.Itoa(e.Port())) + "/" + e.Repository() + "@" + p.digest.String()
+	silent := func(progress.Update) {}
+	pushErr := p.Push(ctx, l.src.want.ID.String(), dest, silent)
+	// What our side saw is the cause; the engine only says that it was refused.
+	if err := e.Err(); err != nil {
+		if !e.Touched() && errors.Is(pushErr, errors.ErrUnsupported) {
+			return &impossible{pushErr.Error()}
+		}
+		return errors.Join(err, pushErr)
+	}
+	return pushErr
+}
+
+// content is an image's manifest and configuration.
+type content struct {
+	manifest *transfer.Manifest
+	config   []byte
+}
+
+func (c *content) blobs() []digest.Digest {
+	var out []digest.Digest
+	for _, d := range c.manifest.Layers {
+		out = append(out, d.Digest)
+	}
+	return out
+}
+
+func (p *pusher) probe(ctx context.Context, l *loader) (*content, error) {
+	r := &probe{id: l.src.want.ID}
+	ctx, cancel := context.WithTimeout(ctx, l.req.Stall)
+	defer cancel()
+	if err := p.push(ctx, l, r); err != nil {
+		var no *impossible
+		if !errors.As(err, &no) && ctx.Err() == nil {
+			// Podman refuses when it would have to change the manifest, as for
+			// a pulled image, which it stores uncompressed.
+			err = &impossible{"the engine cannot push the image unchanged: " + err.Error()}
+		}
+		return nil, err
+	}
+	if r.img.config == nil || digest.FromBytes(r.img.config) != l.src.want.ID {
+		return nil, &impossible{"the engine pushed another configuration than it named"}
+	}
+	return &r.img, nil
+}
+
+// probe is a receiver that has all layers.
+type probe struct {
+	id  digest.Digest
+	img content
+}
+
+func (p *probe) Has(d digest.Digest) bool { return d != p.id }
+
+func (p *probe) Blob(size int64, r io.Reader) error {
+	if size > maxConfig {
+		return fmt.Errorf("a configuration of %d bytes", size)
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig))
+	p.img.config = data
+	return err
+}
+
+func (p *probe) Manifest(m *transfer.Manifest) error {
+	p.img.manifest = m
+	return nil
+}
+
+const maxConfig = 8 << 20

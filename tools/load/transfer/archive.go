@@ -1,0 +1,127 @@
+package transfer
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Manifest is an image's manifest with the bytes it is known by.
+type Manifest struct {
+	MediaType string
+	Raw       []byte
+	Config    ocispec.Descriptor
+	Layers    []ocispec.Descriptor
+}
+
+// Digest returns the digest of the manifest's bytes.
+func (m *Manifest) Digest() digest.Digest { return digest.FromBytes(m.Raw) }
+
+// ParseManifest reads an OCI or Docker v2 schema 2 manifest of one platform.
+func ParseManifest(raw []byte, mediaType string) (*Manifest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("image manifest: %w", err)
+	}
+	if m.Config.Digest == "" {
+		return nil, fmt.Errorf("image manifest of type %q names no configuration", mediaType)
+	}
+	if m.MediaType != "" {
+		mediaType = m.MediaType
+	}
+	if mediaType == "" {
+		mediaType = ocispec.MediaTypeImageManifest
+	}
+	return &Manifest{MediaType: mediaType, Raw: raw, Config: m.Config, Layers: m.Layers}, nil
+}
+
+// NewManifest makes the manifest of an image from its configuration and its
+// uncompressed layers, bottom first.
+func NewManifest(config []byte, layers []ocispec.Descriptor) (*Manifest, error) {
+	m := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageManifest,
+		Config: ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: int64(len(config)),
+		},
+		Layers: layers,
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	return &Manifest{MediaType: m.MediaType, Raw: raw, Config: m.Config, Layers: layers}, nil
+}
+
+// Archive writes one image as an OCI image layout in a tar stream.
+//
+// Layers may be left out if the receiver has them: containerd looks a
+// manifest's blobs up in its own store. The index comes last, so that a
+// stream that is cut is not an image. containerd finds blobs by the digest of
+// what it received, not by their path in the archive.
+type Archive struct {
+	tw *tar.Writer
+}
+
+// NewArchive starts an archive on w.
+func NewArchive(w io.Writer) (*Archive, error) {
+	a := &Archive{tw: tar.NewWriter(w)}
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return nil, err
+	}
+	return a, a.file(ocispec.ImageLayoutFile, layout)
+}
+
+func (a *Archive) file(name string, data []byte) error {
+	if err := a.tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
+		return err
+	}
+	_, err := io.Copy(a.tw, bytes.NewReader(data))
+	return err
+}
+
+// Begin starts a blob of exactly size bytes, which the caller then writes.
+// key is unique among the blobs in flight to a node; the digest if it is known.
+func (a *Archive) Begin(key string, size int64) error {
+	return a.tw.WriteHeader(&tar.Header{
+		Name: ocispec.ImageBlobsDir + "/sha256/" + key, Mode: 0o644, Size: size, Typeflag: tar.TypeReg,
+	})
+}
+
+// Write writes the data of the blob that was begun.
+func (a *Archive) Write(p []byte) (int, error) { return a.tw.Write(p) }
+
+// Finish writes configuration and manifest and names the image.
+func (a *Archive) Finish(m *Manifest, config []byte, names []string) error {
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	for _, n := range names {
+		index.Manifests = append(index.Manifests, ocispec.Descriptor{
+			MediaType: m.MediaType, Digest: m.Digest(), Size: int64(len(m.Raw)),
+			Annotations: map[string]string{"io.containerd.image.name": n},
+		})
+	}
+	raw, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{ocispec.ImageBlobsDir + "/sha256/" + m.Config.Digest.Encoded(), config},
+		{ocispec.ImageBlobsDir + "/sha256/" + m.Digest().Encoded(), m.Raw},
+		{ocispec.ImageIndexFile, raw},
+	} {
+		if err := a.file(f.name, f.data); err != nil {
+			return fmt.Errorf("archive entry %s: %w", f.name, err)
+		}
+	}
+	return a.tw.Close()
+}
