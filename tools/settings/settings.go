@@ -4,9 +4,11 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 
@@ -26,6 +28,7 @@ const NetworkName = "kubernaut-e2e"
 type Settings struct {
 	Provider         string `env:"KIND_EXPERIMENTAL_PROVIDER"` // podman, docker or empty (choose)
 	FallbackProvider string `env:"E2E_FALLBACK_PROVIDER"`      // podman, docker, none or empty (the other one)
+	Suite            string `env:"E2E_SUITE"`                  // of single targets such as clusterUp; empty: the first by name
 	Cluster          string `env:"E2E_CLUSTER"`                // empty: the suite's
 	Workers          int    `env:"E2E_WORKERS"`                // worker nodes beside the control plane
 	NodeImage        string `env:"E2E_NODE_IMAGE"`             // empty: Kind's own, or built here
@@ -44,9 +47,12 @@ type Settings struct {
 	StepSummary      string `env:"GITHUB_STEP_SUMMARY"`
 }
 
-// clusterName is Kind's own rule (pkg/cluster/internal/create), bounded so
-// that NAME-control-plane stays a valid host name of 63 characters.
-var clusterName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,48}$`)
+// clusterName is narrower than Kind's own rule (pkg/internal/apis/config,
+// validNameRE): NAME-control-plane must also be a node name that kubeadm takes
+// (RFC 1123) and a host name of at most 63 characters.
+var clusterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+const clusterNameMax = 49
 
 // FromEnvironment reads and validates the settings. environ has the form of
 // os.Environ; nil means the process's own. Every error is of class
@@ -56,10 +62,29 @@ func FromEnvironment(environ []string) (Settings, error) {
 	if environ == nil {
 		environ = os.Environ()
 	}
-	if err := env.ParseWithOptions(&s, env.Options{Environment: env.ToMap(environ)}); err != nil {
-		return s, failure.New(failure.Configuration, "a setting is not valid", "see the table of settings in README.md", err)
+	values := env.ToMap(environ)
+	parsers := map[reflect.Type]env.ParserFunc{reflect.TypeFor[bool](): isSet}
+	if err := env.ParseWithOptions(&s, env.Options{Environment: values, FuncMap: parsers}); err != nil {
+		return s, unreadable(err, values)
 	}
 	return s, s.validate()
+}
+
+// isSet reads a switch that CI systems set: some write true, some their name.
+func isSet(v string) (any, error) {
+	return v != "" && v != "0" && !strings.EqualFold(v, "false"), nil
+}
+
+// unreadable names the variable that err, which knows only the field, is about.
+func unreadable(err error, values map[string]string) error {
+	var wrong env.ParseError
+	if errors.As(err, &wrong) {
+		if field, ok := reflect.TypeFor[Settings]().FieldByName(wrong.Name); ok {
+			name := field.Tag.Get("env")
+			return invalid(name, values[name], "use a whole number")
+		}
+	}
+	return failure.New(failure.Configuration, "a setting is not valid", "see the table of settings in README.md", err)
 }
 
 func (s *Settings) validate() error {
@@ -113,8 +138,8 @@ func (s *Settings) validate() error {
 // ValidateClusterName refuses what Kind would refuse; source names the setting
 // or file that the name comes from.
 func ValidateClusterName(source, name string) error {
-	if !clusterName.MatchString(name) {
-		return invalid(source, name, "use 1 to 49 lower-case letters, digits, dots and dashes, beginning with a letter or digit")
+	if len(name) > clusterNameMax || !clusterName.MatchString(name) {
+		return invalid(source, name, fmt.Sprintf("use 1 to %d lower-case letters, digits, dots and dashes, beginning and ending with a letter or digit", clusterNameMax))
 	}
 	return nil
 }

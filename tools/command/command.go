@@ -1,0 +1,139 @@
+// Package command runs other programs: argument slices, never a shell; each
+// in its own process group, so that its children end with it; output passed on
+// line by line and kept in the error.
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Command is one program to run.
+type Command struct {
+	Name  string
+	Args  []string
+	Dir   string
+	Env   []string          // added to the process's own
+	Lines func(line string) // gets every line of both outputs; may be nil
+	Grace time.Duration     // between interrupt and kill; 0 means 3 s
+}
+
+// Error is a program that did not succeed.
+type Error struct {
+	Command string // what was run
+	Code    int    // exit code; -1 if it did not exit by itself
+	Output  string // the last lines of both outputs
+	Err     error
+}
+
+func (e *Error) Error() string {
+	msg := fmt.Sprintf("%s: %v", e.Command, e.Err)
+	if e.Output != "" {
+		msg += "\n" + e.Output
+	}
+	return msg
+}
+
+// Unwrap returns the error of os/exec.
+func (e *Error) Unwrap() error { return e.Err }
+
+// keep bounds the output kept for the error.
+const keep = 400
+
+// Run runs c to its end and returns its standard output. When ctx ends, the
+// whole process group gets an interrupt, and after c.Grace a kill; none of its
+// processes is left. A failure is an *Error.
+func Run(ctx context.Context, c Command) (string, error) {
+	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	cmd.Dir, cmd.Env = c.Dir, append(os.Environ(), c.Env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	grace := c.Grace
+	if grace == 0 {
+		grace = 3 * time.Second
+	}
+	cmd.Cancel = func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+	cmd.WaitDelay = grace
+
+	var stdout bytes.Buffer
+	tail := &lines{keep: keep, sink: c.Lines}
+	out, outDone := tail.pipe()
+	errs, errsDone := tail.pipe()
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, out), errs
+	err := cmd.Run()
+	_, _ = out.Close(), errs.Close()
+	<-outDone
+	<-errsDone
+	if ctx.Err() != nil && cmd.Process != nil {
+		// Whoever ignored the interrupt, grandchildren included.
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
+	if err == nil {
+		return stdout.String(), nil
+	}
+	failed := &Error{Command: strings.Join(append([]string{c.Name}, c.Args...), " "), Code: -1, Output: tail.text(), Err: err}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		failed.Code = exit.ExitCode()
+	}
+	if ctx.Err() != nil {
+		failed.Err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+	}
+	return stdout.String(), failed
+}
+
+// lines cuts output into lines and keeps the last of them.
+type lines struct {
+	mu   sync.Mutex
+	keep int
+	kept []string
+	sink func(string)
+}
+
+func (l *lines) pipe() (*io.PipeWriter, <-chan struct{}) {
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s := bufio.NewScanner(r)
+		s.Buffer(make([]byte, 64<<10), 4<<20)
+		for s.Scan() {
+			l.add(s.Text())
+		}
+		_, _ = io.Copy(io.Discard, r) // a line over 4 MB must not block the program
+	}()
+	return w, done
+}
+
+func (l *lines) add(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = append(l.kept, line)
+	if len(l.kept) > l.keep {
+		l.kept = l.kept[len(l.kept)-l.keep:]
+	}
+	if l.sink != nil {
+		l.sink(line)
+	}
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.kept, "\n")
+}
