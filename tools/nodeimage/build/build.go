@@ -53,8 +53,8 @@ func HostPackages() []string { return []string{"debootstrap", "debian-archive-ke
 
 // Archive returns the path of the image's root filesystem as a tar archive,
 // and whether it had to be built. Each part is kept as it is finished, so an
-// interrupted build goes on at the first part that is missing. Processes that
-// build at the same time wait for each other.
+// interrupted build goes on at the first part that is missing. The caller holds
+// [Lock].
 //
 // A host that cannot build gets a [failure.Error] of class configuration.
 func Archive(ctx context.Context, o Options) (path string, built bool, err error) {
@@ -63,14 +63,6 @@ func Archive(ctx context.Context, o Options) (path string, built bool, err error
 		return "", false, err
 	}
 	c := cache{dir: o.CacheDir}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return "", false, fmt.Errorf("make cache folder %q: %w", c.dir, err)
-	}
-	unlock, err := lock(ctx, c.dir, o.Progress)
-	if err != nil {
-		return "", false, err
-	}
-	defer unlock()
 	path = filepath.Join(c.path(node), "node.tar")
 	if c.has(node) {
 		return path, false, nil
@@ -89,9 +81,14 @@ func Archive(ctx context.Context, o Options) (path string, built bool, err error
 	return path, true, nil
 }
 
-// lock waits for the cache to be free, saying so every few seconds.
-func lock(ctx context.Context, dir string, report progress.Func) (func(), error) {
-	l := flock.New(filepath.Join(dir, ".lock"))
+// Lock takes the cache folder for this process, making it if need be, and
+// returns what gives it back. While another process has it, Lock waits and says
+// so every few seconds. The lock goes with the process, however that ends.
+func Lock(ctx context.Context, o Options) (unlock func(), err error) {
+	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make cache folder %q: %w", o.CacheDir, err)
+	}
+	l := flock.New(filepath.Join(o.CacheDir, ".lock"))
 	for {
 		wait, cancel := context.WithTimeout(ctx, reportEvery)
 		ok, err := l.TryLockContext(wait, 200*time.Millisecond)
@@ -103,9 +100,9 @@ func lock(ctx context.Context, dir string, report progress.Func) (func(), error)
 			return nil, fmt.Errorf("wait for another build of the node image: %w", ctx.Err())
 		}
 		if err != nil && wait.Err() == nil {
-			return nil, fmt.Errorf("lock cache folder %q: %w", dir, err)
+			return nil, fmt.Errorf("lock cache folder %q: %w", o.CacheDir, err)
 		}
-		report.Or()(progress.Update{What: "node image", Line: "waiting for another build of it to end"})
+		o.Progress.Or()(progress.Update{What: "node image", Line: "waiting for another build of it to end"})
 	}
 }
 

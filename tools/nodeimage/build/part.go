@@ -20,6 +20,7 @@ type part struct {
 	name  string
 	key   string // of everything that goes in, those of needs included
 	needs []*part
+	heavy bool // wants a whole processor; needs nothing
 	// make fills dir; in finds the finished folder of a needed part.
 	make func(ctx context.Context, dir string, in func(name string) string) error
 }
@@ -51,8 +52,12 @@ func (c cache) has(p *part) bool {
 	return os.Chtimes(c.path(p), now, now) == nil
 }
 
+// heavyAtOnce on any number of processors: go build is parallel itself, a
+// second one only fills the time of a lone linker.
+const heavyAtOnce = 2
+
 // ensure makes what is missing of p and of what it needs, side by side where
-// they do not need each other. The first error stops the others; what was
+// they do not need each other, the heavy ones in the order of needs. The first error stops the others; what was
 // finished stays.
 func (c cache) ensure(ctx context.Context, p *part, t *tracker) error {
 	todo := map[*part]chan struct{}{}
@@ -73,11 +78,31 @@ func (c cache) ensure(ctx context.Context, p *part, t *tracker) error {
 	collect(p)
 	t.total(len(order))
 	group, ctx := errgroup.WithContext(ctx)
+	finish := func(ctx context.Context, p *part) error {
+		if err := c.build(ctx, p, t); err != nil {
+			return err
+		}
+		close(todo[p])
+		return nil
+	}
+	group.Go(func() error {
+		heavy, ctx := errgroup.WithContext(ctx)
+		heavy.SetLimit(heavyAtOnce)
+		for _, p := range order {
+			if p.heavy && ctx.Err() == nil {
+				heavy.Go(func() error { return finish(ctx, p) })
+			}
+		}
+		return heavy.Wait()
+	})
 	for _, p := range order {
+		if p.heavy {
+			continue
+		}
 		group.Go(func() error {
 			for _, n := range p.needs {
-				done, ok := todo[n]
-				if !ok {
+				done, missing := todo[n]
+				if !missing {
 					continue
 				}
 				select {
@@ -86,11 +111,7 @@ func (c cache) ensure(ctx context.Context, p *part, t *tracker) error {
 					return ctx.Err()
 				}
 			}
-			if err := c.build(ctx, p, t); err != nil {
-				return err
-			}
-			close(todo[p])
-			return nil
+			return finish(ctx, p)
 		})
 	}
 	return group.Wait()
@@ -157,17 +178,3 @@ func (c cache) clean(limit time.Time) error {
 	}
 	return errors.Join(errs...)
 }
-
-// slots bounds how many of the parts that want a whole processor run at once.
-type slots chan struct{}
-
-func (s slots) take(ctx context.Context) error {
-	select {
-	case s <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s slots) free() { <-s }

@@ -24,8 +24,6 @@ type program struct {
 
 const versionPackage = "k8s.io/component-base/version"
 
-// goPrograms in the order in which they get a processor: the longest first, so
-// that what runs beside it fills the rest of its time.
 var goPrograms = []program{
 	{name: "kubernetes", output: "kubernetes", ldflags: kubernetesFlags()},
 	{name: "coredns", output: "coredns"},
@@ -52,12 +50,9 @@ func kubernetesFlags() string {
 
 // recipes returns the last part, the node's root filesystem, with all it needs.
 func recipes(o Options) (*part, error) {
-	// Two at once on any number of processors: go build is parallel itself,
-	// the second one only fills the time of a lone linker.
-	processors := make(slots, 2)
 	parts := map[string]*part{}
 	for _, p := range goPrograms {
-		built, err := p.part(processors)
+		built, err := p.part()
 		if err != nil {
 			return nil, err
 		}
@@ -81,29 +76,23 @@ func recipes(o Options) (*part, error) {
 		}
 		return out
 	}
-	parts["images"] = newPart("images", needs("kubernetes", "etcd", "coredns", "localpath", "nodetool", "pause", "rootfs", "containerd", "kind"))
+	// The longest first: what runs beside it fills the rest of its time.
+	parts["images"] = newPart("images", needs("kubernetes", "coredns", "containerd", "localpath", "etcd", "nodetool", "pause", "rootfs", "kind"))
 	parts["images"].make = makeImages
-	node := newPart("node", needs("rootfs", "kind", "kubernetes", "containerd", "crictl", "images"), manifests)
+	node := newPart("node", needs("images", "rootfs", "kind", "kubernetes", "containerd", "crictl"), manifests)
 	node.make = makeNode
 	return node, nil
 }
 
-func (p program) part(processors slots) (*part, error) {
+func (p program) part() (*part, error) {
 	source, err := programs.Hash(p.name)
 	if err != nil {
 		return nil, err
 	}
 	inputs := []string{source, runtime.GOARCH, p.tags, p.ldflags, p.output, strings.Join(p.packages, " ")}
 	built := newPart(p.name, nil, inputs...)
-	built.make = func(ctx context.Context, dir string, _ func(string) string) error {
-		ready := taskOf(ctx).wait()
-		if err := processors.take(ctx); err != nil {
-			return err
-		}
-		defer processors.free()
-		ready()
-		return p.build(ctx, dir)
-	}
+	built.heavy = true
+	built.make = func(ctx context.Context, dir string, _ func(string) string) error { return p.build(ctx, dir) }
 	return built, nil
 }
 

@@ -32,7 +32,6 @@ type task struct {
 	tracker *tracker
 	name    string
 	begin   time.Time
-	waiting bool
 	line    string
 }
 
@@ -74,9 +73,6 @@ func (t *tracker) say() {
 	t.mu.Lock()
 	var doing []string
 	for _, r := range t.running {
-		if r.waiting {
-			continue
-		}
 		s := r.name + " " + time.Since(r.begin).Round(time.Second).String()
 		if r.line != "" {
 			s += " (" + r.line + ")"
@@ -98,18 +94,6 @@ func (t *tracker) task(name string) *task {
 	k := &task{tracker: t, name: name, begin: time.Now()}
 	t.running[name] = k
 	return k
-}
-
-// wait hides a task until the returned function is called: it has no slot yet.
-func (k *task) wait() func() {
-	k.tracker.mu.Lock()
-	k.waiting = true
-	k.tracker.mu.Unlock()
-	return func() {
-		k.tracker.mu.Lock()
-		k.waiting, k.begin = false, time.Now()
-		k.tracker.mu.Unlock()
-	}
 }
 
 // say keeps the last line that the task's tool printed, shortened.
