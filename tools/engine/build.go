@@ -30,6 +30,9 @@ type buildMessage struct {
 	ManifestDigest string `json:"manifestdigest"` // the last of Podman's push
 }
 
+// colour is what Docker's builder wraps a step's standard error in.
+var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
 // readMessages passes on the lines of a message stream. The error is what the
 // stream reports, an [*APIError], or that it ended within a message; lines are
 // the last ones.
@@ -45,7 +48,7 @@ func readMessages(r io.Reader, show func(line string)) (lines []string, err erro
 			}
 			partial.Reset()
 			partial.WriteString(rest)
-			if line = strings.TrimRight(line, "\r "); line != "" {
+			if line = strings.TrimRight(colour.ReplaceAllString(line, ""), "\r "); line != "" {
 				show(line)
 				lines = append(lines, line)
 				lines = lines[max(0, len(lines)-keptLines):]
@@ -116,7 +119,10 @@ var (
 // buildFailure gives a failed build its class.
 func buildFailure(r BuildRequest, api *APIError, lines []string) error {
 	all := strings.Join(lines, "\n")
-	shown := fmt.Errorf("%w\n%s", api, indent(lines))
+	shown := error(api)
+	if len(lines) > 0 {
+		shown = fmt.Errorf("%w\n    %s", api, strings.Join(lines, "\n    "))
+	}
 	step := ""
 	if m := failedStep.FindStringSubmatch(api.Message); m != nil {
 		step = m[1]
@@ -153,5 +159,3 @@ func runtimeComplains(lines []string) bool {
 	}
 	return false
 }
-
-func indent(lines []string) string { return "    " + strings.Join(lines, "\n    ") }

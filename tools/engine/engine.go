@@ -52,7 +52,7 @@ type Engine interface {
 	Build(context.Context, BuildRequest, progress.Func) (string, error)
 	Image(ctx context.Context, ref string) (Image, error)
 	// Images lists images that have every label ("key" or "key=value"), without
-	// their layers.
+	// their layers. Untagged ones that a build keeps as its cache may be among them.
 	Images(ctx context.Context, labels ...string) ([]Image, error)
 	// Tag gives the image one more reference.
 	Tag(ctx context.Context, ref, newRef string) error

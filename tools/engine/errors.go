@@ -116,7 +116,7 @@ func (a address) lost(err error) error {
 		return failure.New(failure.EngineConnection, at+" does not run: its socket is not there", a.startCommand(), err)
 	case errors.Is(err, syscall.ECONNREFUSED) || is("connection refused"):
 		return failure.New(failure.EngineConnection, at+" does not run: nothing listens there", a.startCommand(), err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrShortWrite), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return failure.New(failure.EngineConnection, "the connection to "+at+" was cut", a.startCommand(), err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return failure.New(failure.EngineConnection, at+" does not answer in time", a.startCommand(), err)

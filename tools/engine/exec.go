@@ -80,10 +80,10 @@ func runExec(ctx context.Context, api execAPI, a address, container string, r Ex
 		return lose(fmt.Errorf("its output ended while it runs: %w", streamErr))
 	case state.ExitCode != 0:
 		return &ExitError{Container: container, Cmd: r.Cmd, Code: state.ExitCode, Stderr: words.String()}
+	case input != nil:
+		return fmt.Errorf("%s in container %s ended before it had all of its input: %w", r.Cmd[0], container, a.explain(ctx, errors.Join(input, streamErr)))
 	case streamErr != nil:
 		return fmt.Errorf("output of %s in container %s: %w", r.Cmd[0], container, a.explain(ctx, streamErr))
-	case input != nil:
-		return fmt.Errorf("%s in container %s ended before it had all of its input: %w", r.Cmd[0], container, input)
 	}
 	return nil
 }

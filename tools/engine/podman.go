@@ -186,6 +186,10 @@ func apiError(resp *http.Response) error {
 	if model.Message == "" {
 		model.Message = resp.Status
 	}
+	// Podman's export and push answer 500 for an image that is not there.
+	if strings.HasSuffix(model.Message, "image not known") {
+		resp.StatusCode = http.StatusNotFound
+	}
 	return &APIError{Status: resp.StatusCode, Message: model.Message}
 }
 
