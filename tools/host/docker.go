@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/service"
@@ -17,6 +19,7 @@ func (h *host) dockerService() daemon {
 		Dir: h.RuntimeDir, Name: "docker", Path: "dockerd",
 		Args: []string{"--config-file", filepath.Join(h.RuntimeDir, "daemon.json")},
 		Env:  h.environ("DOCKER_HOST=", "DOCKER_CONTEXT="), Sock: sock, Wait: serviceWait,
+		Grace: time.Minute, // it stops its containers first
 	}}
 	d.Ready = func(ctx context.Context) error {
 		return h.ping(ctx, endpoint{provider: Docker, url: d.url(), source: "service of kubernaut-e2e"})
@@ -50,8 +53,75 @@ func (h *host) dockerCandidates(ctx context.Context) (list []endpoint, named boo
 	return append(list, endpoint{provider: Docker, url: "unix://" + filepath.Join(h.root, "var/run/docker.sock"), source: "default socket"}), false
 }
 
-func (h *host) startDocker(context.Context) (*endpoint, error) {
-	return nil, failure.New(failure.EngineConnection, "Docker does not answer", "start Docker, or set KIND_EXPERIMENTAL_PROVIDER=podman", nil)
+// dockerData is where our dockerd keeps images, and its runtime: not in the
+// runtime folder, which may be small and mounted noexec.
+func (h *host) dockerData() string { return filepath.Join(h.StateDir, "docker") }
+
+// dockerBridge is the bridge every dockerd makes for its default network.
+const dockerBridge = "docker0"
+
+func (h *host) daemonJSON() string { return filepath.Join(h.RuntimeDir, "daemon.json") }
+
+// startDocker starts a dockerd of ours where Docker is installed, does not run
+// and nothing else (systemd, Docker Desktop) is there to start it.
+func (h *host) startDocker(ctx context.Context) (*endpoint, error) {
+	if err := h.ensureDockerd(ctx); err != nil {
+		return nil, err
+	}
+	// A package that brings its own service may have started it.
+	if found, err := h.find(ctx, []string{Docker}); err != nil || found != nil {
+		return found, err
+	}
+	switch {
+	case h.facts.OS != "linux":
+		return nil, failure.New(failure.EngineConnection, "Docker is not running", "start Docker Desktop", nil)
+	case h.facts.Systemd:
+		return nil, failure.New(failure.EngineConnection, "Docker is installed but not running", "sudo systemctl start docker", nil)
+	case h.facts.UID != 0:
+		return nil, failure.New(failure.EngineConnection, "Docker is installed but not running, and starting dockerd needs root", "sudo dockerd &, or KIND_EXPERIMENTAL_PROVIDER=podman", nil)
+	}
+	d := h.dockerService()
+	if len(d.Sock) > maxSocketPath {
+		return nil, failure.New(failure.Configuration, "socket path is too long: "+d.Sock, "set XDG_RUNTIME_DIR to a shorter path", nil)
+	}
+	if err := d.Stop(ctx); err != nil {
+		return nil, fmt.Errorf("end unresponsive dockerd: %w", err)
+	}
+	if err := h.writeDaemonJSON(ctx); err != nil {
+		return nil, err
+	}
+	path, err := h.run.LookPath(d.Path)
+	if err != nil {
+		return nil, err
+	}
+	d.Path = path
+	if err := h.announce(Change{Kind: KindService, What: d.url(), Why: "Docker is installed but not running; log in " + d.LogFile()}); err != nil {
+		return nil, err
+	}
+	if !fileExists(filepath.Join(h.root, "sys/class/net", dockerBridge)) {
+		if err := h.announce(Change{Kind: KindBridge, What: dockerBridge, Why: "dockerd makes it"}); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, failure.New(failure.EngineBroken, "dockerd does not start", "see "+d.LogFile(), err)
+	}
+	return &endpoint{provider: Docker, url: d.url(), source: "service of kubernaut-e2e"}, nil
 }
 
-func (h *host) clearDocker() ([]string, error) { return nil, nil }
+// ensureDockerd installs Docker only for those who asked for it by name.
+func (h *host) ensureDockerd(ctx context.Context) error {
+	if _, err := h.run.LookPath("dockerd"); err == nil || h.facts.OS != "linux" {
+		return h.ensureCLI(ctx, Docker)
+	}
+	if h.Provider != Docker {
+		return failure.New(failure.EngineConnection, "Docker is not running", "KIND_EXPERIMENTAL_PROVIDER=docker mage setup", nil)
+	}
+	if err := h.installPackages(ctx, dockerPackages); err != nil {
+		return err
+	}
+	return h.ensureCLI(ctx, Docker)
+}

@@ -35,7 +35,7 @@ func (h *host) podmanService() daemon {
 	d := daemon{service.Service{
 		Dir: h.RuntimeDir, Name: "podman", Path: "podman",
 		Args: []string{"system", "service", "--time=0", "unix://" + sock},
-		Env:  h.environ(env...), Sock: sock, Wait: serviceWait,
+		Env:  h.environ(env...), Sock: sock, Wait: serviceWait, Grace: 10 * time.Second,
 	}}
 	d.Ready = func(ctx context.Context) error {
 		return h.ping(ctx, endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"})

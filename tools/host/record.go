@@ -18,6 +18,8 @@ const (
 	KindConfig    Kind = "config"    // a file in the runtime folder; removed by Undo
 	KindDirectory Kind = "directory" // a folder; removed by Undo if it is empty
 	KindPackage   Kind = "package"   // installed software; kept, and said so
+	KindData      Kind = "data"      // a folder with all that is in it; removed by Undo
+	KindBridge    Kind = "bridge"    // a network bridge that our dockerd made; removed by Undo
 	KindMachine   Kind = "machine"   // a Podman machine; kept, and said so
 )
 

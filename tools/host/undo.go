@@ -74,6 +74,14 @@ func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err 
 			return "", true, fmt.Errorf("remove %s: %w", c.What, err)
 		}
 		return "removed " + c.What, false, nil
+	case KindBridge:
+		if !fileExists(filepath.Join(h.root, "sys/class/net", c.What)) {
+			return "", false, nil
+		}
+		if _, err := h.output(ctx, "ip", "link", "delete", c.What); err != nil {
+			return "", true, fmt.Errorf("remove bridge %s: %w", c.What, err)
+		}
+		return "removed bridge " + c.What, false, nil
 	default: // services are stopped and configurations removed with the runtime folder
 		return "", false, nil
 	}

@@ -28,6 +28,7 @@ type Service struct {
 	Sock  string   // socket file it creates; a stale one is removed before the start
 	Ready func(context.Context) error
 	Wait  time.Duration // longest time until Ready succeeds
+	Grace time.Duration // between the polite and the forced end
 }
 
 // State is a running daemon, as its pid file holds it.
@@ -119,11 +120,11 @@ func (s Service) Stale() bool {
 	return pidErr == nil || sockErr == nil
 }
 
-// Stop ends the daemon if it runs, politely and after ten seconds by force, and
+// Stop ends the daemon if it runs, politely and after s.Grace by force, and
 // removes pid file and socket. Nothing to stop is no error.
 func (s Service) Stop(ctx context.Context) error {
 	if st, ok := s.Find(); ok {
-		if err := end(ctx, st); err != nil {
+		if err := end(ctx, st, s.Grace); err != nil {
 			return fmt.Errorf("stop %s (pid %d): %w", s.Name, st.PID, err)
 		}
 	}
@@ -136,13 +137,13 @@ func (s Service) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func end(ctx context.Context, st State) error {
+func end(ctx context.Context, st State, grace time.Duration) error {
 	alive := func() bool { return startTime(st.PID) == st.Start }
 	signals := []struct {
 		send func() error
 		wait time.Duration
 	}{
-		{func() error { return syscall.Kill(st.PID, syscall.SIGTERM) }, 10 * time.Second},
+		{func() error { return syscall.Kill(st.PID, syscall.SIGTERM) }, grace},
 		{func() error { return syscall.Kill(-st.PID, syscall.SIGKILL) }, 5 * time.Second},
 	}
 	for _, s := range signals {
