@@ -26,6 +26,7 @@ type Command struct {
 	Env   []string          // added to the process's own
 	Lines func(line string) // gets every line of both outputs; may be nil
 	Grace time.Duration     // between interrupt and kill; 0 means 3 s
+	Alone bool              // what it leaves running when it ends by itself is killed too
 }
 
 // Error is a program that did not succeed.
@@ -79,7 +80,7 @@ func Run(ctx context.Context, c Command) (string, error) {
 	_, _ = out.Close(), errs.Close()
 	<-outDone
 	<-errsDone
-	if ctx.Err() != nil && cmd.Process != nil {
+	if (ctx.Err() != nil || c.Alone) && cmd.Process != nil {
 		// Whoever ignored the interrupt, grandchildren included.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}

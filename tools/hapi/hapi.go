@@ -14,6 +14,7 @@ import (
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
+	"github.com/jordigilh/kubernaut-e2e/tools/engine/buildcontext"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
@@ -85,8 +86,8 @@ func (r Request) stage(ctx context.Context, report progress.Func) (Inputs, error
 	for k, v := range r.Image.Labels {
 		in.Labels[k] = v
 	}
-	if r.Image.Program == "" {
-		return in, nil
+	if _, err := buildcontext.Open(in.Context, in.Dockerfile); err != nil || r.Image.Program == "" {
+		return in, err
 	}
 	program := filepath.Join(r.Work, r.Image.Name, "bin", strings.ReplaceAll(r.Platform, "/", "-"), r.Image.Name)
 	if err := r.compile(ctx, program, report); err != nil {

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/joshdk/go-junit"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -110,7 +112,13 @@ func (f *Failure) Unwrap() error { return f.Err }
 // Do runs the suite. A *Failure means that it ran to its end and did not pass,
 // with the reasons that its JUnit file gives; any other error that it did not.
 func (r Run) Do(ctx context.Context, report progress.Func) (Summary, error) {
+	if err := r.validate(); err != nil {
+		return Summary{}, err
+	}
 	junit := filepath.Join(r.Output, "junit.xml")
+	if err := os.Remove(junit); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Summary{}, fmt.Errorf("remove the report of an earlier attempt: %w", err)
+	}
 	args := []string{"run", "--junit-report=junit.xml", "--output-dir=" + r.Output, "--randomize-all", "--no-color",
 		fmt.Sprintf("--procs=%d", max(r.Procs, 1)), "--timeout=" + r.Timeout.String(), "--poll-progress-after=60s", "--poll-progress-interval=30s"}
 	if r.Label != "" {
@@ -123,7 +131,7 @@ func (r Run) Do(ctx context.Context, report progress.Func) (Summary, error) {
 	for k, v := range r.Env {
 		env = append(env, k+"="+v)
 	}
-	_, err := command.Run(ctx, command.Command{Name: r.runner(), Args: append(args, r.binary()), Dir: r.Root, Env: env,
+	_, err := command.Run(ctx, command.Command{Name: r.runner(), Args: append(args, r.binary()), Dir: r.Root, Env: env, Alone: true,
 		Lines: func(l string) {
 			report.Or()(progress.Update{What: "suite"})
 			if r.Lines != nil {
@@ -148,6 +156,18 @@ func (r Run) Do(ctx context.Context, report progress.Func) (Summary, error) {
 		return summary, &Failure{Summary: summary, Err: errors.New("the suite exited 0 with failed specs")}
 	}
 	return summary, nil
+}
+
+// validate refuses what Ginkgo would refuse, before anything runs.
+func (r Run) validate() error {
+	if _, err := types.ParseLabelFilter(r.Label); err != nil {
+		return failure.New(failure.Configuration, fmt.Sprintf("GINKGO_LABEL=%q is no label filter", r.Label),
+			"see https://onsi.github.io/ginkgo/#spec-labels, or unset it", err)
+	}
+	if _, err := regexp.Compile(r.Focus); err != nil {
+		return failure.New(failure.Configuration, fmt.Sprintf("GINKGO_FOCUS=%q is no regular expression", r.Focus), "correct it, or unset it", err)
+	}
+	return nil
 }
 
 // read summarises a JUnit file. Set-up and clean-up nodes count only if they
