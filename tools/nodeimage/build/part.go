@@ -124,7 +124,7 @@ func (c cache) build(ctx context.Context, p *part, t *tracker) (err error) {
 		return fmt.Errorf("make folder for %s: %w", p.name, err)
 	}
 	defer func() {
-		if rmErr := os.RemoveAll(dir); rmErr != nil {
+		if rmErr := removeAll(dir); rmErr != nil {
 			err = errors.Join(err, fmt.Errorf("remove unfinished %s: %w", p.name, rmErr))
 		}
 	}()
@@ -150,6 +150,19 @@ func (c cache) build(ctx context.Context, p *part, t *tracker) (err error) {
 	}
 	taskOf(ctx).finish()
 	return nil
+}
+
+// removeAll tries for a while: the children of a program that was just killed
+// may write their last file into a folder that is being removed.
+func removeAll(dir string) error {
+	var err error
+	for range 10 {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return err
 }
 
 // clean removes what interrupted builds left and the parts last used before

@@ -79,12 +79,12 @@ func needless(name string) bool {
 	return false
 }
 
-// netTools adds iptables, ip6tables, nft and ip from the Debian root with every
+// netTools adds iptables, ip6tables, nft, ipset and ip from the Debian root with every
 // library and extension they load. iptables is the nftables one: it is Debian's
 // default and the one whose kernel part is always there.
 func netTools(a *archive, root string) error {
 	c := closure{archive: a, root: root, added: map[string]bool{}}
-	for _, tool := range []string{"usr/sbin/xtables-nft-multi", "usr/sbin/nft", "usr/bin/ip"} {
+	for _, tool := range []string{"usr/sbin/xtables-nft-multi", "usr/sbin/nft", "usr/sbin/ipset", "usr/bin/ip"} {
 		if err := c.add(tool); err != nil {
 			return err
 		}

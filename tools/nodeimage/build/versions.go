@@ -18,9 +18,9 @@ const (
 
 // debianPackages is Kind's own list (images/base/Dockerfile of the kind
 // module), less what its optional storage tests need, plus runc and the CNI
-// plugins, which Kind compiles.
+// plugins, which Kind compiles, and ipset for kube-proxy's ipvs mode.
 var debianPackages = []string{
 	"systemd", "systemd-sysv", "dbus", "conntrack", "iptables", "nftables",
 	"iproute2", "ethtool", "kmod", "libseccomp2", "procps", "ca-certificates",
-	"jq", "curl", "runc", "containernetworking-plugins",
+	"ipset", "jq", "curl", "runc", "containernetworking-plugins",
 }
