@@ -45,19 +45,19 @@ type call struct {
 
 var faults = []struct {
 	fault fault
-	re    *regexp.Regexp
+	re    pattern
 }{
-	{noName, regexp.MustCompile(`(?i)no such host|server misbehaving|could not resolve|name resolution|name or service not known|nodename nor servname|EAI_AGAIN|ENOTFOUND|lookup .*(?:i/o timeout|timed? ?out|refused)|dial tcp: lookup`)},
-	{refused, regexp.MustCompile(`(?i)connection refused|actively refused|ECONNREFUSED|connect: no such file or directory|couldn't connect|failed to connect to .* port|is the docker daemon running`)},
-	{distrusted, regexp.MustCompile(`(?i)x509:|tls: (?:failed|bad|handshake failure|first record|unknown|protocol)|certificate (?:signed|has expired|verify failed|is not)|CERTIFICATE_VERIFY_FAILED|SSL(?:Error|_ERROR| certificate)|server gave HTTP response to HTTPS client|self[- ]signed certificate`)},
-	{slow, regexp.MustCompile(`(?i)i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|request canceled while waiting|(?:connection|operation|read|connect|request|server|handshake)s? timed out|timed out|ETIMEDOUT|no response|timeout awaiting`)},
-	{unreachable, regexp.MustCompile(`(?i)no route to host|network is unreachable|host is (?:down|unreachable)|EHOSTUNREACH|ENETUNREACH|cannot assign requested address|host unreachable`)},
-	{cut, regexp.MustCompile(`(?i)\bEOF\b|reset by peer|broken pipe|forcibly closed|ECONNRESET|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort`)},
-	{serverError, regexp.MustCompile(`(?i)\b50[0234]\b|bad gateway|service unavailable|gateway time-?out|internal server error`)},
+	{noName, mustCompile(`(?i)`, `no such host|server misbehaving|could not resolve|name resolution|name or service not known|nodename nor servname|EAI_AGAIN|ENOTFOUND|lookup .*(?:i/o timeout|timed? ?out|refused)|dial tcp: lookup`)},
+	{refused, mustCompile(`(?i)`, `connection refused|actively refused|was refused|ECONNREFUSED|connect: no such file or directory|couldn't connect|failed to connect to .* port|is the docker daemon running`)},
+	{distrusted, mustCompile(`(?i)`, `x509:|tls: (?:failed|bad|handshake failure|first record|unknown|protocol)|certificate (?:signed|has expired|verify failed|is not)|CERTIFICATE_VERIFY_FAILED|SSL(?:Error|_ERROR| certificate)|server gave HTTP response to HTTPS client|self[- ]signed certificate`)},
+	{slow, mustCompile(`(?i)`, `i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|request canceled while waiting|(?:connection|operation|read|connect|request|server|handshake)s? timed out|timed out|ETIMEDOUT|no response|timeout awaiting`)},
+	{unreachable, mustCompile(`(?i)`, `no route to host|network is unreachable|host is (?:down|unreachable)|EHOSTUNREACH|ENETUNREACH|cannot assign requested address|host unreachable`)},
+	{cut, mustCompile(`(?i)`, `\bEOF\b|reset by peer|broken pipe|forcibly closed|ECONNRESET|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort`)},
+	{serverError, mustCompile(`(?i)`, `\b50[0234]\b|bad gateway|service unavailable|gateway time-?out|internal server error`)},
 }
 
 var (
-	targets = regexp.MustCompile(`(?i)\b(?:https?|tcp|unix|ssh|npipe|grpc|wss?|fd)://[^\s"'<>\\,]+|\bdial (?:unix|tcp[46]?|udp) [^\s,]*[^\s,:]|\blookup [^\s:]+|connect(?:ion)? to [\w.\[\]:-]+(?: \([\d.:a-f]+\))?(?: port \d+)?|could not resolve(?: host)?:? '?[\w.-]+|\\\\\.\\pipe\\\S+|//\./pipe/\S+|\bhost='?[\w.-]+|"?[\w-]+(?:\.[\w-]+)+:\d+|\b[\w.-]+:\d{2,5}\b|/[\w./-]+\.sock\b`)
+	targets = regexp.MustCompile(`(?i)\b(?:https?|tcp|unix|ssh|npipe|grpc|wss?|fd)://[^\s"'<>\\,]+|\bdial (?:unix|tcp[46]?|udp) [^\s,]*[^\s,:]|\blookup [^\s:]+|connect(?:ion)? to [\w.-]*[.:][\w.\[\]:-]*\w(?: \([\d.:a-f]+\))?(?: port \d+)?|could not resolve(?: host)?:? '?[\w.-]+|\\\\\.\\pipe\\\S+|//\./pipe/\S+|\bhost='?[\w.-]+|"?[\w-]+(?:\.[\w-]+)+:\d+|\b[\w.-]+:\d{2,5}\b|/[\w./-]+\.sock\b`)
 
 	engineAt   = regexp.MustCompile(`(?i)://d/|/libpod/|/v1\.\d+/(?:build|containers|images|exec|info|version|networks|volumes|events|auth|_ping|session|grpc|ping|plugins)|/_ping|%2f\S*sock|(?:docker|podman|buildkitd?|colima|lima|rd|orbstack|crio|nerdctl|dockerd)\S*\.sock|docker_?engine|pipe/docker|pipe.podman|^ssh://|/build\?buildargs`)
 	criAt      = regexp.MustCompile(`(?i)(?:containerd|cri-dockerd|crio|dockershim)\S*\.sock`)
@@ -102,8 +102,9 @@ func callsOf(lines []string) []call {
 }
 
 func faultOf(line string) fault {
+	lower := lowerASCII(line)
 	for _, f := range faults {
-		if f.re.MatchString(line) {
+		if f.re.in(line, lower) {
 			return f.fault
 		}
 	}

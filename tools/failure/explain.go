@@ -31,8 +31,8 @@ type Facts struct {
 // long one the head, the tail and the lines about faults are read. A text that
 // fits no signature gives Unknown with confidence low.
 func Explain(text string, phase Phase, facts Facts) Diagnosis {
-	d, _, _ := explain(text, phase)
-	return d.with(facts, text)
+	d, e, _ := explain(text, phase)
+	return d.with(facts, lostConnection.in(e.plain, e.lower))
 }
 
 // Of explains an error: an [Error] in its tree wins, then an end of its
@@ -51,7 +51,7 @@ func Of(err error, phase Phase, facts Facts) Diagnosis {
 		return Diagnosis{Class: Unknown, Retry: FailFast, Signature: "cancelled", Confidence: "medium",
 			Cause: "the run was cancelled", Remedy: "start it again; it goes on from what is proven"}
 	case errors.Is(err, context.DeadlineExceeded) && weak:
-		return deadline(phase, facts).with(facts, err.Error())
+		return deadline(phase, facts).with(facts, false)
 	}
 	return d
 }

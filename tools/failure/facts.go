@@ -1,23 +1,16 @@
 package failure
 
-import (
-	"regexp"
-	"strings"
-)
+import "fmt"
 
-var lostConnection = regexp.MustCompile(`(?i)connection refused|\bEOF\b|reset by peer|broken pipe|i/o timeout|no route to host|closed network connection|no such container|is not running|deadline exceeded|connection (?:was )?lost`)
+var lostConnection = mustCompile(`(?i)`, `connection refused|\bEOF\b|reset by peer|broken pipe|i/o timeout|no route to host|closed network connection|no such container|is not running|deadline exceeded|connection (?:was )?lost`)
 
-// with weighs what is known besides the text. Facts can move the blame of a
+// with weighs what is known besides the text; lost says that the text speaks of
+// a lost connection. Facts can move the blame of a
 // lost connection from the product to the layer below, never that of an
 // assertion: a value that differs is the code's, whatever else is down.
-func (d Diagnosis) with(f Facts, text string) Diagnosis {
+func (d Diagnosis) with(f Facts, lost bool) Diagnosis {
 	down := func(b *bool) bool { return b != nil && !*b }
 	up := func(b *bool) bool { return b != nil && *b }
-	if len(text) > tailBytes {
-		text = text[len(text)-tailBytes:]
-	}
-	e := prepare(text, "")
-	lost := lostConnection.MatchString(e.plain)
 	blame := d.Class == TestFailure && d.Signature != "compile-error" || d.Class == Unknown || d.Class == ClusterUnready
 
 	switch {
@@ -41,7 +34,7 @@ func (d Diagnosis) with(f Facts, text string) Diagnosis {
 	switch {
 	case d.Retry == RetryNow && f.AttemptsWithSameText >= 3:
 		d.Retry = FailFast
-		d.Cause += "; it ended the same way " + times(f.AttemptsWithSameText)
+		d.Cause += fmt.Sprintf("; it ended the same way %d times", f.AttemptsWithSameText)
 	case d.Retry == RetryNow && f.AttemptsWithSameText == 2:
 		d.Retry = HealThenRetry
 	}
@@ -70,8 +63,4 @@ func (d Diagnosis) withExit(f Facts) Diagnosis {
 		d.Cause, d.Remedy = name+" was killed (exit code 137), most often for want of memory", "give the machine or container more memory"
 	}
 	return d
-}
-
-func times(n int) string {
-	return strings.Replace("N times", "N", map[bool]string{true: "3", false: "more than 3"}[n == 3], 1)
 }

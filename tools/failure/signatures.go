@@ -4,8 +4,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync"
@@ -54,78 +52,6 @@ const (
 
 var tiers = []tier{byCause, byAddress, byWrapper, byPhase}
 
-// pattern is a regexp with the literals one of which any match contains, so
-// that most texts are turned away without running it.
-type pattern struct {
-	re   *regexp.Regexp
-	need []string
-}
-
-func compile(expr string) (pattern, error) {
-	expr = "(?im)" + expr
-	re, err := regexp.Compile(expr)
-	if err != nil {
-		return pattern{}, err
-	}
-	tree, err := syntax.Parse(expr, syntax.Perl)
-	if err != nil {
-		return pattern{}, err
-	}
-	return pattern{re, literals(tree)}, nil
-}
-
-// literals returns strings, lower-case, of which every match of t holds at
-// least one; none if nothing is certain.
-func literals(t *syntax.Regexp) []string {
-	switch t.Op {
-	case syntax.OpLiteral:
-		return []string{strings.ToLower(string(t.Rune))}
-	case syntax.OpCapture, syntax.OpPlus:
-		return literals(t.Sub[0])
-	case syntax.OpRepeat:
-		if t.Min > 0 {
-			return literals(t.Sub[0])
-		}
-	case syntax.OpConcat:
-		var best []string
-		for _, s := range t.Sub {
-			if l := literals(s); shortest(l) > shortest(best) {
-				best = l
-			}
-		}
-		return best
-	case syntax.OpAlternate:
-		var union []string
-		for _, s := range t.Sub {
-			l := literals(s)
-			if l == nil {
-				return nil
-			}
-			union = append(union, l...)
-		}
-		return union
-	}
-	return nil
-}
-
-func shortest(l []string) int {
-	if len(l) == 0 {
-		return 0
-	}
-	n := len(l[0])
-	for _, s := range l {
-		n = min(n, len(s))
-	}
-	return n
-}
-
-func (p pattern) find(e *excerpt) []int {
-	if len(p.need) > 0 && !hasAny(e.lower, p.need) {
-		return nil
-	}
-	return p.re.FindStringSubmatchIndex(e.plain)
-}
-
 // loaded parses, checks and compiles the embedded file once.
 var loaded = sync.OnceValues(func() ([]*signature, error) { return load(signatureFile) })
 
@@ -171,7 +97,7 @@ func (s *signature) check() error {
 	need(slices.Contains([]Retry{RetryNow, HealThenRetry, FailFast}, s.Retry), "unknown retry %q", s.Retry)
 	need(slices.Contains([]string{"", "anywhere", "setup", "spec"}, s.Where), "unknown where %q", s.Where)
 	need(s.Class != TestFailure || s.Retry == FailFast, "a test failure is never retried")
-	need(len(s.All)+len(s.Address)+len(s.Phases) > 0, "nothing to match")
+	need(len(s.All)+len(s.Address)+len(s.Phases) > 0 || s.Where == "spec", "nothing to match")
 	need(s.Tier != byPhase || len(s.Phases) > 0 || s.Where == "spec", "tier phase needs phases")
 	for _, p := range slices.Concat(s.Phases, s.NotPhases) {
 		need(p == noPhase || slices.Contains(phases, p), "unknown phase %q", p)
@@ -203,7 +129,7 @@ func (s *signature) match(e *excerpt) (found, bool) {
 	}
 	f := found{words: map[string]string{}}
 	for _, p := range s.all {
-		at := p.find(e)
+		at := p.find(e.plain, e.lower)
 		if at == nil {
 			return found{}, false
 		}
@@ -225,7 +151,7 @@ func (s *signature) match(e *excerpt) (found, bool) {
 		f.line(e.calls[i].line)
 	}
 	for _, p := range s.none {
-		if p.find(e) != nil {
+		if p.find(e.plain, e.lower) != nil {
 			return found{}, false
 		}
 	}

@@ -8,9 +8,9 @@ import (
 // Bounds of the text that is looked at. What ends a run stands at its end, what
 // began it near its start; of the middle only lines that speak of a fault count.
 const (
-	headBytes   = 32 << 10
-	middleBytes = 32 << 10
-	tailBytes   = 64 << 10
+	headBytes   = 16 << 10
+	middleBytes = 24 << 10
+	tailBytes   = 40 << 10
 )
 
 // place is where in a run a text was printed.
@@ -24,19 +24,18 @@ const (
 
 // excerpt is a text prepared for matching.
 type excerpt struct {
-	lines   []string
-	plain   string // without escape codes, prefixes and asserted values
-	lower   string // plain, lower-cased: for the cheap look before a regexp
-	place   place
-	phase   Phase // given or guessed
-	guessed bool  // the phase was not given
-	calls   []call
+	lines []string
+	plain string // without escape codes, prefixes and asserted values
+	lower string // plain, lower-cased: for the cheap look before a regexp
+	place place
+	phase Phase // given or guessed
+	calls []call
 }
 
 var (
 	escapes  = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()][A-Z0-9]|[=>])`)
 	prefixes = regexp.MustCompile(`^(?:\x{FEFF}|##\[[a-z]+\]|::(?:error|warning|notice|debug)[^:]*::|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? |#\d+ \d+\.\d+ |[\w.-]{1,40}\s+\| )+`)
-	harmless = regexp.MustCompile(`(?i)\[WARNING [A-Z]|level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: `)
+	harmless = mustCompile(`(?i)`, `\[WARNING [A-Z]|level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: `)
 
 	// Words of which a line of a fault has at least one; lower case.
 	faultWords = []string{"error", "fail", "fatal", "panic", "killed", "denied", "refused", "exceeded", "timeout",
@@ -44,7 +43,8 @@ var (
 		"conflict", "invalid", "unauthorized", "in use", "mismatch", "insufficient"}
 )
 
-// normalise bounds text and takes away what terminals and CI systems add.
+// normalise bounds text and takes away what terminals and CI systems add, and
+// lines that only repeat the one before.
 func normalise(text string) []string {
 	if len(text) > headBytes+middleBytes+tailBytes {
 		text = condense(text)
@@ -53,13 +53,18 @@ func normalise(text string) []string {
 		text = escapes.ReplaceAllString(text, "")
 	}
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", `\"`, `"`, "\u2019", "'", "\x00", "").Replace(text)
-	lines := strings.Split(text, "\n")
+	lines, last := strings.Split(text, "\n"), ""
 	for i, l := range lines {
 		if at := prefixes.FindStringIndex(l); at != nil {
 			l = l[at[1]:]
 		}
-		if harmless.MatchString(l) && !strings.Contains(l, "rror:") {
+		if harmless.in(l, lowerASCII(l)) && !strings.Contains(l, "rror:") {
 			l = ""
+		}
+		if i > 0 && l == last {
+			l = ""
+		} else {
+			last = l
 		}
 		lines[i] = l
 	}
@@ -99,42 +104,33 @@ func cutLine(s string, n int) string {
 	return s[:n]
 }
 
-func hasAny(s string, words []string) bool {
-	for _, w := range words {
-		if strings.Contains(s, w) {
-			return true
-		}
-	}
-	return false
-}
-
 var (
-	specMarks = regexp.MustCompile(`(?m)\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|^\s*occurred$|^E {2,}\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]`)
-	setupMark = regexp.MustCompile(`\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
-	itMarks   = regexp.MustCompile(`In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
+	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]`)
+	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
+	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
 )
 
 // placeOf tells a test framework's output from a tool's. A suite's set-up
 // fails for the tools' reasons, a spec for those of the code under test.
-func placeOf(text string, p Phase) place {
-	switch framed := specMarks.MatchString(text); {
-	case setupMark.MatchString(text) && !itMarks.MatchString(text):
+func placeOf(text, lower string, p Phase) place {
+	switch framed := specMarks.in(text, lower); {
+	case setupMark.in(text, lower) && !itMarks.in(text, lower):
 		return setup
-	case framed && itMarks.MatchString(text):
+	case framed && itMarks.in(text, lower):
 		return spec
-	case framed && p != Suite && p != "":
+	case framed && p != Suite && p != Build && p != "":
 		return setup
-	case framed, p == Suite:
+	case framed, p == Suite && hasAny(lower, faultWords):
 		return spec
 	}
 	return tooling
 }
 
 var (
-	expected  = regexp.MustCompile(`^\s*Expected$`)
+	expected  = regexp.MustCompile(`(?:^|\]|:)\s*Expected$`)
 	errorType = regexp.MustCompile(`^\s*<[^>]*[eE]rr(?:or)?\b|^\s*<[^>]*[eE]rror`)
 	relation  = regexp.MustCompile(`^\s*(?:not )?to [a-z]`)
-	asserted  = regexp.MustCompile(`(?i)\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
+	asserted  = mustCompile(`(?i)`, `\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
 	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
 )
 
@@ -161,7 +157,7 @@ func withoutValues(lines []string) []string {
 					break
 				}
 			}
-		case asserted.MatchString(l):
+		case asserted.in(l, lowerASCII(l)):
 			out[i] = ""
 		case strings.Contains(l, "[It]") && !strings.Contains(l, "In [It]"), strings.HasPrefix(strings.TrimSpace(l), "---"), strings.HasPrefix(l, "=== "):
 			out[i] = titles.ReplaceAllString(l, "")
@@ -173,22 +169,22 @@ func withoutValues(lines []string) []string {
 // guesses tell a phase from the words that only its tools use, best first.
 var guesses = []struct {
 	phase Phase
-	re    *regexp.Regexp
+	re    pattern
 }{
-	{Load, regexp.MustCompile(`(?i)images import|failed to load image|kind load |not yet present on node|image-archive`)},
-	{Teardown, regexp.MustCompile(`(?i)delete cluster|AfterSuite|failed to delete`)},
-	{Export, regexp.MustCompile(`(?i)\b(?:podman|docker) save\b|writing blob: write .*\.tar`)},
-	{Suite, regexp.MustCompile(`\[It\]|In \[It\]|--- FAIL:`)},
-	{ClusterCreate, regexp.MustCompile(`(?i)create(?:ing)? cluster|cluster create|kubeadm|control-plane|minikube|k3d|Preparing nodes`)},
-	{Build, regexp.MustCompile(`(?im)^STEP \d|building at STEP|Dockerfile|^#\d+ |build error|failed to solve|buildkit|\.go:\d+:\d+: |go: |process "/bin/sh -c`)},
-	{Preflight, regexp.MustCompile(`(?i)podman machine|podman info|docker info|Cannot connect to`)},
-	{Deploy, regexp.MustCompile(`(?i)kubelet|Failed to pull|Back-off|default-scheduler|rollout|deployment|helm|kubectl|podman run|docker run|compose`)},
+	{Load, mustCompile(`(?im)`, `images import|failed to load image|kind load |not yet present on node|image-archive`)},
+	{Teardown, mustCompile(`(?im)`, `delete cluster|AfterSuite|failed to delete`)},
+	{Export, mustCompile(`(?im)`, `\b(?:podman|docker) save\b|writing blob: write .*\.tar`)},
+	{Suite, mustCompile(`(?m)`, `\[It\]|In \[It\]|--- FAIL:`)},
+	{ClusterCreate, mustCompile(`(?im)`, `k3s|(?:start|creat)(?:e|ing)? (?:a )?(?:kubernetes )?cluster|starting kubernetes|cluster create|kubeadm|control-plane|minikube|k3d|Preparing nodes|GUEST_|apiserver process`)},
+	{Build, mustCompile(`(?im)`, `^STEP \d|building at STEP|Dockerfile|^#\d+ |build error|failed to solve|buildkit|\.go:\d+:\d+: |go: |process "/bin/sh -c`)},
+	{Preflight, mustCompile(`(?im)`, `podman machine|podman info|docker info|Cannot connect to`)},
+	{Deploy, mustCompile(`(?im)`, `kubelet|Failed to pull|Back-off|default-scheduler|rollout|deployment|helm|kubectl|podman run|docker run|compose|INSTALLATION FAILED|UPGRADE FAILED|CrashLoop|ImagePull|webhook|namespace|default-scheduler|FailedScheduling|0/\d+ nodes|PersistentVolume|manifest|manager|post-install|Usage of |error from server|error when creating`)},
 	{Suite, specMarks},
 }
 
-func guessPhase(text string) Phase {
+func guessPhase(text, lower string) Phase {
 	for _, g := range guesses {
-		if g.re.MatchString(text) {
+		if g.re.in(text, lower) {
 			return g.phase
 		}
 	}
@@ -198,15 +194,19 @@ func guessPhase(text string) Phase {
 func prepare(text string, p Phase) *excerpt {
 	e := &excerpt{lines: normalise(text), phase: p}
 	full := strings.Join(e.lines, "\n")
-	e.place = placeOf(full, p)
+	e.lower = lowerASCII(full)
+	e.place = placeOf(full, e.lower, p)
 	if p == "" {
-		e.phase, e.guessed = guessPhase(full), true
+		e.phase = guessPhase(full, e.lower)
+		if e.phase == Suite && e.place == setup {
+			e.phase = Deploy
+		}
 	}
 	if e.place == spec {
 		e.lines = withoutValues(e.lines)
 	}
 	e.plain = strings.Join(e.lines, "\n")
-	e.lower = strings.ToLower(e.plain)
+	e.lower = lowerASCII(e.plain)
 	e.calls = callsOf(e.lines)
 	return e
 }
