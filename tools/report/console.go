@@ -27,6 +27,7 @@ type Console struct {
 	mu     sync.Mutex
 	steps  map[string]time.Time // running steps and when they began
 	latest progress.Update
+	folded bool      // a group is open
 	shown  time.Time // when anything was last written
 	done   chan struct{}
 	closed sync.Once
@@ -60,6 +61,7 @@ func (c *Console) Close() {
 		close(c.done)
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.endGroup()
 		c.clear()
 	})
 }
@@ -100,7 +102,7 @@ func (c *Console) Event(e run.Event) {
 		c.steps[e.Step] = c.now()
 		c.latest = progress.Update{}
 		if c.style.Groups {
-			c.write("::group::" + e.Step)
+			c.group()
 		} else if !c.style.Terminal {
 			c.write("> " + e.Step)
 		}
@@ -116,6 +118,7 @@ func (c *Console) Event(e run.Event) {
 			mark = "skip"
 		}
 		c.write(row(mark, e.Step, e.DurationMS, e.Detail))
+		c.group()
 	case run.Failed:
 		c.endGroup()
 		c.write(row("FAIL", e.Step, e.DurationMS, e.Class))
@@ -123,15 +126,28 @@ func (c *Console) Event(e run.Event) {
 			c.write("      " + l)
 		}
 	case run.Try:
+		c.endGroup()
 		c.write(row("again", e.Step, 0, fmt.Sprintf("attempt %d", e.Attempt)))
+		c.group()
 	case run.Healed:
 		c.write(row("heal", e.Step, 0, e.Detail))
 	}
 }
 
+// group folds what follows under the names of the running steps. GitHub knows
+// no group within a group, and steps run side by side.
+func (c *Console) group() {
+	c.endGroup()
+	if c.style.Groups && len(c.steps) > 0 {
+		c.write("::group::" + strings.Join(sortedKeys(c.steps), ", "))
+		c.folded = true
+	}
+}
+
 func (c *Console) endGroup() {
-	if c.style.Groups {
+	if c.folded {
 		c.write("::endgroup::")
+		c.folded = false
 	}
 }
 

@@ -136,9 +136,12 @@ func tookMS(ms int64) string {
 
 // cell makes text fit a table cell.
 func cell(s string) string {
-	s = strings.ReplaceAll(strings.ReplaceAll(s, "|", "\\|"), "\n", " ")
+	return strings.ReplaceAll(strings.ReplaceAll(shorten(s), "|", "\\|"), "\n", " ")
+}
+
+func shorten(s string) string {
 	if r := []rune(s); len(r) > 300 {
-		s = string(r[:300]) + " …"
+		return string(r[:300]) + " …"
 	}
 	return s
 }

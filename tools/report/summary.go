@@ -62,4 +62,5 @@ func escapeProperty(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C").Replace(s)
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine joins the lines of s and cuts what is over 300 characters.
+func oneLine(s string) string { return shorten(strings.Join(strings.Fields(s), " ")) }
