@@ -101,12 +101,7 @@ func (l *loader) prove(ctx context.Context, t *target) {
 	if sent == nil {
 		l.endOrphans(ctx, t)
 	}
-	var p *node.Problem
-	if errors.As(err, &p) && p.Dangling {
-		removeErr := node.Remove(ctx, t.node, l.src.name)
-		l.note(Event{Kind: "heal", Node: t.node.Name(), Detail: "removed the name " + l.src.name + ": " + p.Reason, Err: removeErr})
-		err = errors.Join(err, removeErr)
-	}
+	l.removeDangling(ctx, t, err)
 	if sent != nil {
 		t.err = fmt.Errorf("%w (%w)", sent, err)
 	} else {
@@ -115,6 +110,22 @@ func (l *loader) prove(ctx context.Context, t *target) {
 	if f := failure.As(sent); f != nil && f.Class == failure.Resources {
 		t.hard = true
 	}
+}
+
+// removeDangling removes the name that leads to nothing whole, and what the CRI
+// service made of it under the image's ID.
+func (l *loader) removeDangling(ctx context.Context, t *target, err error) {
+	var p *node.Problem
+	if !errors.As(err, &p) || !p.Dangling {
+		return
+	}
+	names := []string{l.src.name}
+	byID := l.src.want.ID.String()
+	if _, there := t.inv.Images[byID]; there && t.inv.Prove(t.node.Name(), byID, l.src.want) != nil {
+		names = append(names, byID)
+	}
+	err = node.Remove(ctx, t.node, names...)
+	l.note(Event{Kind: "heal", Node: t.node.Name(), Detail: "removed the name " + l.src.name + ": " + p.Reason, Err: err})
 }
 
 func (l *loader) endOrphans(ctx context.Context, t *target) {

@@ -75,6 +75,8 @@ func open(ctx context.Context, e Engine, ref string) (*source, error) {
 	if e == nil {
 		return nil, errors.New("load images: no engine given for " + ref)
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	img, err := e.Image(ctx, ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil, failure.New(failure.ImageReference, fmt.Sprintf("the engine has no image %s", ref),

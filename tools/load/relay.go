@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,9 +14,9 @@ import (
 type relay struct {
 	fan   *transfer.Fan
 	img   *content
-	stall time.Duration
-	give  func()
 	taken map[digest.Digest]bool
+	// unnamed counts the uploads whose layer could not be told.
+	unnamed int
 }
 
 // Has reports whether no node lacks the blob. The configuration came before.
@@ -49,15 +48,15 @@ func (r *relay) Blob(size int64, body io.Reader) error {
 		return fmt.Errorf("the engine sends %d bytes that no missing layer has", size)
 	case matches > 1:
 		d = ""
-		n := len(r.taken)
-		key = func() string { return digest.FromString(fmt.Sprint(size, n)).Encoded() }
+		r.unnamed++
+		key = func() string { return digest.FromString(fmt.Sprint(size, r.unnamed)).Encoded() }
 	default:
 		if r.taken == nil {
 			r.taken = map[digest.Digest]bool{}
 		}
 		r.taken[d] = true
 	}
-	return r.fan.Blob(key(), d, size, transfer.Watch(body, r.stall, r.stall, r.give))
+	return r.fan.Blob(key(), d, size, body)
 }
 
 func (r *relay) Manifest(m *transfer.Manifest) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/load/node"
 	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -27,13 +28,23 @@ func (l *loader) feed(ctx context.Context, targets []*target, total int64, skip 
 	var imports sync.WaitGroup
 	for _, t := range targets {
 		t.err = nil
-		b := &transfer.Branch{Name: t.node.Name(), Lane: transfer.NewLane(l.req.Stall), Skip: skip(t)}
+		// An import ends by itself when its input fails, unless the way to it
+		// hangs: it gets a moment to say why.
+		ctx, drop := context.WithCancelCause(ctx)
+		defer drop(nil)
+		dropped := func(err error) { time.AfterFunc(lastWords, func() { drop(err) }) }
+		b := &transfer.Branch{Dropped: dropped, Name: t.node.Name(), Lane: transfer.NewLane(l.req.Stall), Skip: skip(t)}
 		fan.Branches = append(fan.Branches, b)
 		imports.Go(func() {
 			err := t.inv.Import(ctx, t.node, l.marker, b.Lane)
 			b.Lane.CloseRead(err)
+			if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+				err = errors.Join(cause, err)
+			}
 			t.err = err
+			drop(nil)
 		})
+		imports.Go(func() { l.attend(ctx, t, b, drop) })
 	}
 	err := fill(ctx, fan)
 	if err != nil {
@@ -49,6 +60,51 @@ func (l *loader) feed(ctx context.Context, targets []*target, total int64, skip 
 		return nil // every node says itself what happened
 	}
 	return err
+}
+
+const (
+	lastWords  = 3 * time.Second
+	attendTick = 3 * time.Second
+)
+
+var errSilent = errors.New("the import has ended in the node, but its end was never reported")
+
+// attend watches an import that has got all of its data: if it no longer runs
+// in the node, or the node cannot be asked, its report is not waited for.
+func (l *loader) attend(ctx context.Context, t *target, b *transfer.Branch, drop context.CancelCauseFunc) {
+	tick := time.NewTicker(attendTick)
+	defer tick.Stop()
+	gone, asked := 0, time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !b.Lane.Drained() {
+			asked = time.Now()
+			continue
+		}
+		askCtx, cancel := context.WithTimeout(ctx, l.req.Stall)
+		running, err := node.Importing(askCtx, t.node, l.marker)
+		cancel()
+		switch {
+		case err != nil:
+			if time.Since(asked) > l.req.Stall {
+				drop(fmt.Errorf("%w: %w", transfer.ErrStalled, err))
+				return
+			}
+			continue
+		case running:
+			gone = 0
+		default:
+			if gone++; gone > 2 {
+				drop(errSilent)
+				return
+			}
+		}
+		asked = time.Now()
+	}
 }
 
 // stream feeds all nodes from one export.

@@ -8,9 +8,11 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -54,7 +56,7 @@ func (l *loader) thin(ctx context.Context, targets []*target) error {
 	have := func(t *target) map[digest.Digest]bool { return owned(t, blobs, l.src.want.DiffIDs) }
 	return l.feed(ctx, targets, total, have, func(ctx context.Context, fan *transfer.Fan) error {
 		if slices.ContainsFunc(blobs, fan.Wanted) {
-			if err := p.push(ctx, l, &relay{fan: fan, img: img, stall: l.req.Stall}); err != nil {
+			if err := p.push(ctx, l, &relay{fan: fan, img: img}); err != nil {
 				return err
 			}
 		}
@@ -97,20 +99,41 @@ func (p *pusher) push(ctx context.Context, l *loader, rcv transfer.Receiver) err
 		return &impossible{err.Error()}
 	}
 	defer e.Close() //nolint:errcheck // nothing is kept that could be lost
-	if r, ok := rcv.(*relay); ok {
-		r.give = func() { cancel(); e.Close() } //nolint:errcheck // as above
-	}
 	dest := net.JoinHostPort(p.dial, strconv.Itoa(e.Port())) + "/" + e.Repository() + "@" + p.digest.String()
-	silent := func(progress.Update) {}
-	pushErr := p.Push(ctx, l.src.want.ID.String(), dest, silent)
-	// What our side saw is the cause; the engine only says that it was refused.
-	if err := e.Err(); err != nil {
-		if !e.Touched() && errors.Is(pushErr, errors.ErrUnsupported) {
-			return &impossible{pushErr.Error()}
-		}
+	go attend(ctx, e, 2*l.req.Stall, cancel)
+	pushErr := p.Push(ctx, l.src.want.ID.String(), dest, progress.Discard)
+	// What our side saw is the truth: the engine only says that it was refused,
+	// and its own answer can be lost after everything has come.
+	err = e.Err()
+	if err != nil && !e.Touched() && errors.Is(pushErr, errors.ErrUnsupported) {
+		return &impossible{pushErr.Error()}
+	}
+	if err != nil {
 		return errors.Join(err, pushErr)
 	}
-	return pushErr
+	return nil
+}
+
+// answerTime is how long the engine may take to report a push that is complete.
+const answerTime = 5 * time.Second
+
+// attend gives a push up that stands still, and stops waiting for the engine's
+// answer to a complete one.
+func attend(ctx context.Context, e *transfer.Endpoint, limit time.Duration, give func()) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			idle, complete := e.Idle()
+			if idle > limit || (complete && idle > answerTime) {
+				give()
+				return
+			}
+		}
+	}
 }
 
 // content is an image's manifest and configuration.
@@ -133,7 +156,9 @@ func (p *pusher) probe(ctx context.Context, l *loader) (*content, error) {
 	defer cancel()
 	if err := p.push(ctx, l, r); err != nil {
 		var no *impossible
-		if !errors.As(err, &no) && ctx.Err() == nil {
+		f := failure.As(err)
+		lost := f != nil && f.Class == failure.EngineConnection
+		if !errors.As(err, &no) && !lost && ctx.Err() == nil {
 			// Podman refuses when it would have to change the manifest, as for
 			// a pulled image, which it stores uncompressed.
 			err = &impossible{"the engine cannot push the image unchanged: " + err.Error()}

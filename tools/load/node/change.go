@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -39,11 +40,25 @@ done
 echo "$found"
 `
 
+const runningScript = `
+for p in /proc/[0-9]*; do
+  case "$(tr '\0' ' ' 2>/dev/null < $p/cmdline)" in
+  'ctr '*"kubernaut-e2e.load=$1"*) echo running; exit 0;;
+  esac
+done
+`
+
+// Importing reports whether an import started with this marker runs in the node.
+func Importing(ctx context.Context, r Runner, marker string) (bool, error) {
+	out, err := script(ctx, r, "look for a running import", runningScript, marker)
+	return out != "", err
+}
+
 // EndOrphans ends imports started with this marker that still run in the node
 // although their client is gone. It reports whether there was one.
 func EndOrphans(ctx context.Context, r Runner, marker string) (bool, error) {
 	out, err := script(ctx, r, "end orphaned imports", orphanScript, marker)
-	return len(out) > 1, err
+	return len(strings.TrimSpace(out)) > 0, err
 }
 
 // Tag makes name point to what from points to.

@@ -47,6 +47,7 @@ type Endpoint struct {
 	mu     sync.Mutex
 	err    error
 	ended  bool
+	active time.Time
 	begun  bool
 }
 
@@ -61,7 +62,7 @@ func Listen(ctx context.Context, address string, rcv Receiver, log *slog.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the engine on %s: %w", address, err)
 	}
-	e := &Endpoint{token: hex.EncodeToString(secret), listener: l, receiver: rcv, log: log}
+	e := &Endpoint{token: hex.EncodeToString(secret), listener: l, receiver: rcv, log: log, active: time.Now()}
 	e.server = &http.Server{Handler: e, ReadHeaderTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go e.server.Serve(l) //nolint:errcheck // it always ends with ErrServerClosed
 	return e, nil
@@ -75,6 +76,20 @@ func (e *Endpoint) Port() int { return e.listener.Addr().(*net.TCPAddr).Port }
 
 // Repository is the path below which a push must go.
 func (e *Endpoint) Repository() string { return e.token + "/image" }
+
+func (e *Endpoint) touch() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.begun, e.active = true, time.Now()
+}
+
+// Idle returns for how long nothing has arrived, and whether the push is
+// complete.
+func (e *Endpoint) Idle() (time.Duration, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Since(e.active), e.ended
+}
 
 // Touched reports whether the engine has reached the endpoint.
 func (e *Endpoint) Touched() bool {
@@ -96,9 +111,7 @@ func (e *Endpoint) Err() error {
 
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e.log.Debug("push", "method", r.Method, "length", r.ContentLength)
-	e.mu.Lock()
-	e.begun = true
-	e.mu.Unlock()
+	e.touch()
 	if r.URL.Path == "/v2/" || r.URL.Path == "/v2" {
 		w.WriteHeader(http.StatusOK) // the protocol's ping, before any name
 		return
@@ -173,7 +186,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, rest string) er
 func (e *Endpoint) body(r *http.Request) (int64, error) {
 	e.upload.Lock()
 	defer e.upload.Unlock()
-	counted := &counter{r: r.Body}
+	counted := &counter{r: r.Body, touch: e.touch}
 	if err := e.receiver.Blob(r.ContentLength, counted); err != nil {
 		return counted.n, err
 	}
@@ -190,12 +203,14 @@ func (e *Endpoint) accepted(w http.ResponseWriter, path string, n int64) {
 }
 
 type counter struct {
-	r io.Reader
-	n int64
+	r     io.Reader
+	n     int64
+	touch func()
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
+	c.touch()
 	return n, err
 }

@@ -13,6 +13,9 @@ type Branch struct {
 	Name string
 	Lane *Lane
 	Skip map[digest.Digest]bool // layers the receiver has
+	// Dropped, if not nil, is called when the branch fails: its receiver may be
+	// waiting for what will never come.
+	Dropped func(error)
 
 	archive *Archive
 	err     error
@@ -30,6 +33,9 @@ func (b *Branch) fail(err error) {
 	if b.err == nil {
 		b.err = err
 		b.Lane.CloseWrite(err)
+		if b.Dropped != nil {
+			b.Dropped(err)
+		}
 	}
 }
 

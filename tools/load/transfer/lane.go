@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,9 +43,10 @@ type Lane struct {
 	writeOnce sync.Once
 	writeErr  error // set before queue is closed
 
-	cur  chunk
-	off  int
-	sent int64
+	cur     chunk
+	off     int
+	sent    int64
+	drained atomic.Bool
 }
 
 // NewLane returns a lane whose writer waits for its reader at most stall.
@@ -92,6 +94,9 @@ func (l *Lane) push(c chunk) error {
 // while it writes.
 func (l *Lane) Sent() int64 { return l.sent }
 
+// Drained reports whether the reader has been given the end of the data.
+func (l *Lane) Drained() bool { return l.drained.Load() }
+
 // CloseWrite ends the data: the reader gets the rest, then err or, if that is
 // nil, io.EOF. Later calls do nothing.
 func (l *Lane) CloseWrite(err error) {
@@ -126,6 +131,7 @@ func (l *Lane) Read(p []byte) (int, error) {
 			return 0, l.readErr
 		case c, ok := <-l.queue:
 			if !ok {
+				l.drained.Store(true)
 				if l.writeErr != nil {
 					return 0, l.writeErr
 				}
