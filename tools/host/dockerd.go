@@ -89,7 +89,7 @@ func (h *host) buildWrapper(ctx context.Context, out string) error {
 
 // clearDocker removes what our dockerd, stopped by now, leaves behind: its
 // containerd if it was killed, its configuration, its data.
-func (h *host) clearDocker() ([]string, error) {
+func (h *host) clearDocker(ctx context.Context) ([]string, error) {
 	var done []string
 	run := filepath.Join(h.RuntimeDir, "docker")
 	if fileExists(h.daemonJSON()) {
@@ -102,7 +102,8 @@ func (h *host) clearDocker() ([]string, error) {
 		if !fileExists(dir) {
 			continue
 		}
-		if m := mountsBelow("/proc/self/mounts", dir); len(m) > 0 {
+		h.unmountOwn(ctx, dir)
+		if m := mountsBelow(mountTable, dir); len(m) > 0 {
 			return done, failure.New(failure.StaleState, fmt.Sprintf("containers of our dockerd still use %s (%d mounts)", dir, len(m)),
 				"mage setup, then mage teardown, so that dockerd itself ends them", nil)
 		}
@@ -113,6 +114,23 @@ func (h *host) clearDocker() ([]string, error) {
 	}
 	return done, nil
 }
+
+// unmountOwn undoes the mounts that dockerd makes for itself and that a killed
+// one leaves, sometimes twice: its data folder on itself, its network name
+// spaces. A container's mounts are not touched.
+func (h *host) unmountOwn(ctx context.Context, dir string) {
+	for _, m := range mountsBelow(mountTable, dir) {
+		if m != filepath.Join(h.dockerData(), "data") && filepath.Dir(m) != filepath.Join(h.RuntimeDir, "docker", "netns") {
+			continue
+		}
+		if _, err := h.output(ctx, "umount", m); err != nil {
+			h.Log.Warn("cannot unmount what dockerd left", "mount", m, "error", err)
+		}
+	}
+}
+
+// mountTable is this process's view, proc_pid_mounts(5).
+const mountTable = "/proc/self/mounts"
 
 // mountsBelow lists the mount points inside dir.
 func mountsBelow(table, dir string) []string {

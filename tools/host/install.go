@@ -142,6 +142,16 @@ func (h *host) privilege(ctx context.Context) ([]string, error) {
 	return []string{"sudo", "-n"}, nil
 }
 
+// asRoot runs a command with what privilege gives.
+func (h *host) asRoot(ctx context.Context, args ...string) (string, error) {
+	prefix, err := h.privilege(ctx)
+	if err != nil {
+		return "", err
+	}
+	call := append(append([]string{}, prefix...), args...)
+	return h.output(ctx, call[0], call[1:]...)
+}
+
 // haveLists reports whether apt knows any packages at all; images of Debian come
 // without lists.
 func (h *host) haveLists() bool {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -130,21 +131,14 @@ func (h *host) prepareModules(ctx context.Context, e endpoint) error {
 		return nil
 	}
 	dir := filepath.Join(h.root, "lib/modules")
-	if h.facts.UID != 0 {
-		prefix, err := h.privilege(ctx)
-		if err != nil {
-			return failure.New(failure.Configuration, dir+" is missing, and Kind mounts it", "sudo mkdir -p "+dir, nil)
-		}
-		if err := h.announce(Change{Kind: KindDirectory, What: dir, Why: "Kind mounts it"}); err != nil {
-			return err
-		}
-		_, err = h.output(ctx, prefix[0], append(prefix[1:], "mkdir", "-p", dir)...)
-		return err
-	}
 	if err := h.announce(Change{Kind: KindDirectory, What: dir, Why: "Kind mounts it"}); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	err := os.MkdirAll(dir, 0o755)
+	if errors.Is(err, os.ErrPermission) {
+		_, err = h.asRoot(ctx, "mkdir", "-p", dir)
+	}
+	if err != nil {
 		return failure.New(failure.Configuration, "cannot create "+dir+", which Kind mounts", "sudo mkdir -p "+dir, err)
 	}
 	return nil

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
 
 // Undo takes back what this project did to the host, as far as it can be: our
@@ -28,6 +31,14 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		if !runs && !d.Stale() {
 			continue
 		}
+		// A dockerd takes its containers along; Podman's go on without its service.
+		if d.Name == Docker && runs {
+			if others := h.foreignContainers(ctx, d); len(others) > 0 {
+				errs = append(errs, failure.New(failure.StaleState, "our dockerd is kept: it runs other containers: "+strings.Join(others, ", "),
+					"DOCKER_HOST="+d.url()+" docker rm -f "+strings.Join(others, " "), nil))
+				continue
+			}
+		}
 		if err := d.Stop(ctx); err != nil {
 			errs = append(errs, err)
 			continue
@@ -39,7 +50,12 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		errs = append(errs, err)
 	}
 	var kept []Change
+	var keptNames []string
 	for _, c := range all {
+		if c.Kind == KindPackage || c.Kind == KindMachine {
+			kept, keptNames = append(kept, c), append(keptNames, c.What)
+			continue
+		}
 		line, keep, err := h.undo(ctx, c)
 		if line != "" {
 			done = append(done, line)
@@ -50,25 +66,40 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, h.writeRecord(kept))
-	if len(errs) == 0 || errors.Join(errs...) == nil {
-		lines, err := h.clearRuntimeDir()
+	if errors.Join(errs...) == nil {
+		lines, err := h.clearFolders(ctx)
 		done, errs = append(done, lines...), append(errs, err)
+	}
+	if len(keptNames) > 0 {
+		done = append(done, "kept, as others may use it by now: "+strings.Join(keptNames, ", "))
 	}
 	return done, errors.Join(errs...)
 }
 
+// foreignContainers names the containers in our dockerd that are not ours.
+func (h *host) foreignContainers(ctx context.Context, d daemon) []string {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	look := &doctor{host: h}
+	var names []string
+	for _, c := range look.list(ctx, Docker, h.environ("DOCKER_HOST="+d.url())) {
+		if !c.ours() {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
 func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err error) {
 	switch c.Kind {
-	case KindPackage, KindMachine:
-		return fmt.Sprintf("kept %s %s: others may use it by now", c.Kind, c.What), true, nil
 	case KindDirectory:
 		if entries, err := os.ReadDir(c.What); err != nil || len(entries) > 0 {
 			return "", false, nil // gone, or in use by now and no longer ours
 		}
 		if h.facts.UID == 0 {
 			err = os.Remove(c.What)
-		} else if prefix, privErr := h.privilege(ctx); privErr == nil {
-			_, err = h.output(ctx, prefix[0], append(prefix[1:], "rmdir", c.What)...)
+		} else {
+			_, err = h.asRoot(ctx, "rmdir", c.What)
 		}
 		if err != nil {
 			return "", true, fmt.Errorf("remove %s: %w", c.What, err)
@@ -77,6 +108,10 @@ func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err 
 	case KindBridge:
 		if !fileExists(filepath.Join(h.root, "sys/class/net", c.What)) {
 			return "", false, nil
+		}
+		ports, _ := os.ReadDir(filepath.Join(h.root, "sys/class/net", c.What, "brif"))
+		if len(ports) > 0 || fileExists(filepath.Join(h.root, "var/run/docker.sock")) {
+			return "", false, nil // another dockerd uses it by now
 		}
 		if _, err := h.output(ctx, "ip", "link", "delete", c.What); err != nil {
 			return "", true, fmt.Errorf("remove bridge %s: %w", c.What, err)
@@ -87,29 +122,22 @@ func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err 
 	}
 }
 
-// clearRuntimeDir removes the files that this package put there and then the
-// folder, unless somebody else keeps something in it.
-func (h *host) clearRuntimeDir() ([]string, error) {
-	var done []string
-	var errs []error
-	if _, err := os.Stat(h.RuntimeDir); err != nil {
-		return nil, nil
-	}
-	d := []daemon{h.podmanService(), h.dockerService()}
-	for _, f := range []string{h.confFile(), d[0].LogFile(), d[1].LogFile(), filepath.Join(h.RuntimeDir, "lock")} {
+// clearFolders removes the files that this package put into its folders, and
+// the folders unless somebody else keeps something in them.
+func (h *host) clearFolders(ctx context.Context) ([]string, error) {
+	done, err := h.clearDocker(ctx)
+	errs := []error{err}
+	for _, f := range []string{h.confFile(), h.podmanService().LogFile(), h.dockerService().LogFile(), filepath.Join(h.RuntimeDir, "lock")} {
 		if !fileExists(f) {
 			continue
 		}
-		if err := removeIfThere(f); err != nil {
-			errs = append(errs, err)
-			continue
-		}
+		errs = append(errs, removeIfThere(f))
 		if f == h.confFile() {
 			done = append(done, "removed "+f)
 		}
 	}
-	lines, err := h.clearDocker()
-	done, errs = append(done, lines...), append(errs, err)
-	_ = os.Remove(h.RuntimeDir) // fails, rightly, when it is not empty
+	// These fail, rightly, on a folder that is not empty.
+	_ = os.Remove(h.RuntimeDir)
+	_ = os.Remove(h.StateDir)
 	return done, errors.Join(errs...)
 }
