@@ -24,6 +24,8 @@ type Engine interface {
 	// or "key=value"); without labels, all containers.
 	Containers(ctx context.Context, labels ...string) ([]engine.Container, error)
 	StartContainer(ctx context.Context, container string) error
+	// KillContainer sends a signal such as "KILL".
+	KillContainer(ctx context.Context, container, signal string) error
 }
 
 // Cluster names one Kind cluster and what is needed to reach it.
@@ -156,10 +158,13 @@ func (c Cluster) use(ctx context.Context, p plan, spec Spec, found []engine.Cont
 }
 
 // repair starts stopped nodes, fetches the kubeconfig again and waits until
-// the cluster passes the same check as one that is reused.
+// the cluster passes the same check as one that is reused. After a restart the
+// API server tells for a while what was true before it, so then the check has
+// to pass for some time after every kubelet has been heard of.
 func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.Container) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, or(spec.RepairTimeout, 2*time.Minute))
 	defer cancel()
+	restarted := false
 	for _, n := range found {
 		if n.Running() {
 			continue
@@ -168,22 +173,36 @@ func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.C
 		if err := c.Engine.StartContainer(ctx, n.ID); err != nil {
 			return "", fmt.Errorf("start node %q: %w", n.Name, err)
 		}
+		restarted = true
 	}
 	var last error
-	export := time.Time{}
+	var exported, steady time.Time
+	alive := heartbeats{}
 	for {
-		if time.Since(export) > 5*time.Second {
+		if time.Since(exported) > 5*time.Second {
 			if err := c.exportKubeconfig(ctx); err != nil {
 				last = err
 			}
-			export = time.Now()
+			exported = time.Now()
 		}
 		version, err := c.check(ctx, p, spec)
-		var unusable *unusableError
-		if err == nil || errors.As(err, &unusable) {
-			return version, err
+		restarted = restarted || errors.Is(err, errSilent)
+		if err == nil && restarted {
+			err = c.seenAlive(ctx, alive)
 		}
-		if ctx.Err() == nil {
+		var unusable *unusableError
+		switch {
+		case errors.As(err, &unusable):
+			return "", err
+		case err != nil:
+			steady = time.Time{}
+		case steady.IsZero():
+			steady = time.Now()
+		}
+		if err == nil && (!restarted || time.Since(steady) > 2*time.Second) {
+			return version, nil
+		}
+		if err != nil && ctx.Err() == nil {
 			last = err
 		}
 		if err := pause(ctx, poll); err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,9 +19,20 @@ import (
 )
 
 // fakeEngine holds containers in memory.
-type fakeEngine struct{ containers []engine.Container }
+type fakeEngine struct {
+	mu         sync.Mutex
+	containers []engine.Container
+}
+
+func (f *fakeEngine) set(c ...engine.Container) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.containers = c
+}
 
 func (f *fakeEngine) Containers(_ context.Context, labels ...string) ([]engine.Container, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var found []engine.Container
 	for _, c := range f.containers {
 		has := true
@@ -36,7 +48,8 @@ func (f *fakeEngine) Containers(_ context.Context, labels ...string) ([]engine.C
 	return found, nil
 }
 
-func (f *fakeEngine) StartContainer(context.Context, string) error { return nil }
+func (f *fakeEngine) StartContainer(context.Context, string) error        { return nil }
+func (f *fakeEngine) KillContainer(context.Context, string, string) error { return nil }
 
 // fakeKind fails to create, after having made a container, as Kind does when a
 // node does not come up.
@@ -48,7 +61,7 @@ type fakeKind struct {
 }
 
 func (f *fakeKind) Create(string, ...kind.CreateOption) error {
-	f.engine.containers = append(f.engine.containers, f.node)
+	f.engine.set(f.node)
 	if f.wait != nil {
 		<-f.wait
 	}
@@ -56,14 +69,14 @@ func (f *fakeKind) Create(string, ...kind.CreateOption) error {
 }
 
 func (f *fakeKind) Delete(string, string) error {
-	f.engine.containers = nil
+	f.engine.set()
 	return nil
 }
 func (f *fakeKind) KubeConfig(string, bool) (string, error) { return "", errors.New("no cluster") }
 func (f *fakeKind) CollectLogs(string, string) error        { return nil }
 
 func node(name, suffix string) engine.Container {
-	return engine.Container{Name: name + suffix, State: "running", Labels: map[string]string{kindLabel: name, "kubernaut-e2e": "true"}}
+	return engine.Container{Name: name + suffix, State: "running", Labels: map[string]string{KindLabel: name, "kubernaut-e2e": "true"}}
 }
 
 func faked(t *testing.T, containers ...engine.Container) (Cluster, *fakeKind) {
@@ -95,7 +108,7 @@ func TestUpRemovesWhatKindCouldNotFinish(t *testing.T) {
 
 func TestUpMakesAHalfMadeClusterAgain(t *testing.T) {
 	c, k := faked(t, node("a", "-control-plane"))
-	if err := c.writeRecord(false); err != nil {
+	if err := c.writeRecord(false, nil); err != nil {
 		t.Fatal(err)
 	}
 	reason := ""
@@ -125,7 +138,12 @@ func TestUpRefusesForeignCluster(t *testing.T) {
 	if len(k.engine.containers) != 1 {
 		t.Error("the foreign cluster was touched")
 	}
-	c.Network, k.engine.containers[0].Networks = "mine", []string{"mine"}
+	k.engine.containers[0].Labels["kubernaut-e2e"] = "true" // inherited from our node image
+	c.Network, k.engine.containers[0].Networks = "mine", []string{"kind"}
+	if err := c.Down(t.Context()); failure.As(err) == nil {
+		t.Errorf("a cluster made by hand of our node image: %v", err)
+	}
+	k.engine.containers[0].Networks = []string{"mine"}
 	if err := c.Down(t.Context()); err != nil {
 		t.Errorf("a cluster on our network: %v", err)
 	}

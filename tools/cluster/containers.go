@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	// kindLabel is Kind's own label of node containers (pkg/cluster/constants).
-	kindLabel = "io.x-k8s.kind.cluster"
+	// KindLabel is Kind's own label of node containers, its value the cluster's
+	// name (sigs.k8s.io/kind/pkg/cluster/constants).
+	KindLabel = "io.x-k8s.kind.cluster"
 	poll      = 250 * time.Millisecond
 	// cleanUp bounds what is done after ctx has ended.
 	cleanUp = 30 * time.Second
@@ -35,7 +37,7 @@ func (c Cluster) refuseForeign(found []engine.Container) error {
 }
 
 func (c Cluster) containers(ctx context.Context) ([]engine.Container, error) {
-	found, err := c.Engine.Containers(ctx, kindLabel+"="+c.Name)
+	found, err := c.Engine.Containers(ctx, KindLabel+"="+c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes of cluster %q: %w", c.Name, err)
 	}
@@ -43,15 +45,24 @@ func (c Cluster) containers(ctx context.Context) ([]engine.Container, error) {
 }
 
 func (c Cluster) ours(n engine.Container) bool {
-	if n.Labels[settings.Label] != "" {
+	rec, _ := c.readRecord()
+	return Ours(n, c.Network, rec)
+}
+
+// Ours reports whether a Kind node's container was made by this project: it is
+// on this project's network, or remembered. The label alone proves nothing
+// where the network is known, because a cluster that somebody else makes from
+// our node image inherits it.
+func Ours(n engine.Container, network string, rec Record) bool {
+	switch {
+	case network != "" && slices.Contains(n.Networks, network):
 		return true
+	case rec.Name != "" && rec.Name == n.Labels[KindLabel]:
+		return !rec.Complete || slices.Contains(rec.Nodes, n.ID)
+	case network != "" && len(n.Networks) > 0:
+		return false
 	}
-	for _, net := range n.Networks {
-		if c.Network != "" && net == c.Network {
-			return true
-		}
-	}
-	return false
+	return n.Labels[settings.Label] != ""
 }
 
 func (c Cluster) stopped(found []engine.Container) error {

@@ -26,7 +26,7 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	if err != nil {
 		return State{}, err
 	}
-	if err := c.writeRecord(false); err != nil {
+	if err := c.writeRecord(false, nil); err != nil {
 		return State{}, fmt.Errorf("remember cluster %q: %w", c.Name, err)
 	}
 	within, cancel := context.WithTimeoutCause(ctx, or(spec.CreateTimeout, 10*time.Minute),
@@ -34,7 +34,7 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	defer cancel()
 	done, err := c.createNodes(within, k, p)
 	if err != nil {
-		err = fmt.Errorf("create cluster %q: %w", c.Name, err)
+		err = lostOutput(fmt.Errorf("create cluster %q: %w", c.Name, err))
 		if ctx.Err() == nil && spec.BeforeDelete != nil {
 			spec.BeforeDelete(ctx, err.Error())
 		}
@@ -70,10 +70,26 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	if err := c.waitReady(ctx, client, p, or(spec.ReadyTimeout, 3*time.Minute)); err != nil {
 		return State{}, err
 	}
-	if err := c.writeRecord(true); err != nil {
+	made, err := c.containers(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	if err := c.writeRecord(true, made); err != nil {
 		return State{}, fmt.Errorf("remember cluster %q: %w", c.Name, err)
 	}
 	return State{Outcome: outcome, Reason: reason, Nodes: p.nodes, Kubeconfig: c.Kubeconfig, Version: version}, nil
+}
+
+// lostOutput recognises Kind's words for a command in a node that succeeded
+// while its output was lost. Podman's remote client does that under load: the
+// command may end before the client has attached to it.
+func lostOutput(err error) error {
+	if !strings.Contains(err.Error(), "file should only be one line, got 0 lines") {
+		return err
+	}
+	e := failure.New(failure.EngineConnection, "the engine lost the output of a command in a node", "run again", err)
+	e.Retry = failure.RetryNow
+	return e
 }
 
 // portsFree makes sure that every host port the cluster publishes can be had,

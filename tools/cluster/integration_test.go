@@ -116,7 +116,7 @@ func TestLifecycle(t *testing.T) {
 	up(t, c, spec, Repaired)
 	up(t, c, spec, Reused)
 
-	if err := c.writeRecord(false); err != nil { // as a killed run leaves it
+	if err := c.writeRecord(false, nil); err != nil { // as a killed run leaves it
 		t.Fatal(err)
 	}
 	evidence := ""

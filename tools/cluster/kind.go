@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	kind "sigs.k8s.io/kind/pkg/cluster"
@@ -83,10 +84,22 @@ func (c Cluster) deleteNodes(ctx context.Context, k kindLibrary) error {
 	if err != nil {
 		return err
 	}
+	// Kind removes containers after asking them to stop, which a node in the
+	// middle of its start ignores for ten seconds. Nothing in it is wanted.
+	killing, stop := context.WithCancel(ctx)
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for pause(killing, poll) == nil {
+			c.killNodes(killing)
+		}
+	})
+	c.killNodes(ctx)
 	_, err = inBackground(ctx, func() error {
 		defer func() { _ = os.RemoveAll(scratch) }()
 		return kindError(k.Delete(c.Name, filepath.Join(scratch, "config")))
 	})
+	stop()
+	killer.Wait()
 	if err != nil {
 		return fmt.Errorf("delete cluster %q: %w", c.Name, err)
 	}
@@ -98,6 +111,20 @@ func (c Cluster) deleteNodes(ctx context.Context, k kindLibrary) error {
 		return fmt.Errorf("delete cluster %q: container %q is still there", c.Name, left[0].Name)
 	}
 	return nil
+}
+
+// killNodes kills what runs of the cluster. It may fail: a container's state
+// changes while it is looked at.
+func (c Cluster) killNodes(ctx context.Context) {
+	found, err := c.containers(ctx)
+	for _, n := range found {
+		if n.Running() {
+			err = errors.Join(err, c.Engine.KillContainer(ctx, n.ID, "KILL"))
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Log.Debug("kill nodes before their removal", "cluster", c.Name, "error", err)
+	}
 }
 
 // settle removes a half-made cluster while Kind may still be working on it:

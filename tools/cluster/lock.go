@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -130,10 +131,11 @@ func (c Cluster) hold(ctx context.Context) (func(), error) {
 // Record is what is remembered of a cluster outside the cluster, so that one
 // whose making was cut off is recognised, and teardown finds its kubeconfig.
 type Record struct {
-	Name       string `json:"name"`
-	Provider   string `json:"provider"`
-	Kubeconfig string `json:"kubeconfig"`
-	Complete   bool   `json:"complete"` // it was ready once
+	Name       string   `json:"name"`
+	Provider   string   `json:"provider"`
+	Kubeconfig string   `json:"kubeconfig"`
+	Complete   bool     `json:"complete"` // it was ready once
+	Nodes      []string `json:"nodes"`    // container IDs of a complete one
 }
 
 func recordPath(dir, name, provider string) string {
@@ -149,8 +151,12 @@ func (c Cluster) readRecord() (Record, bool) {
 	return r, true
 }
 
-func (c Cluster) writeRecord(complete bool) error {
-	raw, err := json.Marshal(Record{Name: c.Name, Provider: c.Provider, Kubeconfig: c.Kubeconfig, Complete: complete})
+func (c Cluster) writeRecord(complete bool, nodes []engine.Container) error {
+	rec := Record{Name: c.Name, Provider: c.Provider, Kubeconfig: c.Kubeconfig, Complete: complete}
+	for _, n := range nodes {
+		rec.Nodes = append(rec.Nodes, n.ID)
+	}
+	raw, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}

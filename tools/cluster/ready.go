@@ -60,6 +60,8 @@ func (c Cluster) check(ctx context.Context, p plan, spec Spec) (string, error) {
 	return version, notReady(ctx, client, p.networkLater)
 }
 
+var errSilent = errors.New("the API server does not answer")
+
 func trimV(v string) string { return strings.TrimPrefix(v, "v") }
 
 func serverVersion(ctx context.Context, client kubernetes.Interface) (string, error) {
@@ -68,7 +70,7 @@ func serverVersion(ctx context.Context, client kubernetes.Interface) (string, er
 		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return "", fmt.Errorf("the API server does not answer: %w", err)
+		return "", fmt.Errorf("%w: %w", errSilent, err)
 	}
 	return v.GitVersion, nil
 }
@@ -158,6 +160,33 @@ func notReady(ctx context.Context, client kubernetes.Interface, networkLater boo
 		}
 	}
 	return errors.New("no default storage class")
+}
+
+// heartbeats are the times of node leases when they were first seen.
+type heartbeats map[string]string
+
+// seenAlive returns nil once every kubelet has renewed its lease since first
+// was begun: after a restart, the API server still tells what was true before.
+// Times are only compared with each other, as the node's clock may differ.
+func (c Cluster) seenAlive(ctx context.Context, first heartbeats) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	leases, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list node leases: %w", err)
+	}
+	for _, l := range leases.Items {
+		renewed := l.Spec.RenewTime.String()
+		if _, seen := first[l.Name]; !seen {
+			first[l.Name] = renewed
+		}
+		if renewed == first[l.Name] {
+			err = fmt.Errorf("node %s has not been heard of since the repair", l.Name)
+		}
+	}
+	return err
 }
 
 func nodeReady(n *corev1.Node) (ready, lacksNetwork bool, why string) {
