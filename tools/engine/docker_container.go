@@ -50,6 +50,10 @@ func (a *attached) Read(b []byte) (int, error)  { return a.Reader.Read(b) }
 func (a *attached) Write(b []byte) (int, error) { return a.Conn.Write(b) }
 func (a *attached) Close() error                { return a.Conn.Close() }
 
+// Intact is true: each of Docker's connections stands alone, so that a cut of
+// this one is an error of this one.
+func (a *attached) Intact() bool { return true }
+
 func (d *docker) Containers(ctx context.Context, labels ...string) ([]Container, error) {
 	var containers []Container
 	err := d.do(ctx, "list containers", func(ctx context.Context) error {

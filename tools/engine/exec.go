@@ -31,6 +31,9 @@ type execAPI interface {
 type duplex interface {
 	io.ReadWriteCloser
 	CloseWrite() error
+	// Intact says whether what carried the connection has not been seen to
+	// break since. A broken one may have swallowed input that it took.
+	Intact() bool
 }
 
 type execState struct {
@@ -70,6 +73,9 @@ func runExec(ctx context.Context, api execAPI, a address, container string, r Ex
 		return lose(fmt.Errorf("exec: %w", ctx.Err()))
 	}
 	state, err := settled(ctx, api, id)
+	if input == nil && r.Stdin != nil && !conn.Intact() {
+		input = io.ErrUnexpectedEOF
+	}
 	switch {
 	case err != nil:
 		return lose(errors.Join(streamErr, fmt.Errorf("ask how it ended: %w", err)))

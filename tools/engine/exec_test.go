@@ -22,6 +22,7 @@ type fakeExec struct {
 	states []execState
 	askErr error
 	env    []string
+	broken bool
 }
 
 func (f *fakeExec) execCreate(_ context.Context, _ string, r ExecRequest) (string, error) {
@@ -48,8 +49,15 @@ func (f *fakeExec) execAttach(context.Context, string) (duplex, error) {
 		f.serve(server)
 		server.Close()
 	}()
-	return client.(*net.TCPConn), nil
+	return fakeConn{client.(*net.TCPConn), !f.broken}, nil
 }
+
+type fakeConn struct {
+	*net.TCPConn
+	intact bool
+}
+
+func (c fakeConn) Intact() bool { return c.intact }
 
 func (f *fakeExec) execInspect(context.Context, string) (execState, error) {
 	s := f.states[0]
@@ -113,6 +121,11 @@ func TestRunExec(t *testing.T) {
 				t.Error(err)
 			}
 		}, ""},
+		{"ended with 0, but over a connection that broke", fakeExec{serve: echo, states: []execState{{}}, broken: true}, func(t *testing.T, err error) {
+			if f := failure.As(err); f == nil || f.Class != failure.EngineConnection {
+				t.Error(err)
+			}
+		}, "input"},
 		{"cut within a frame, though it ended with 0", fakeExec{serve: func(c net.Conn) {
 			_, _ = io.ReadAll(c)
 			_, _ = c.Write(frame(1, "all of it")[:12])

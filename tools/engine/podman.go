@@ -130,8 +130,7 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 // failed classes an error of a request; a connection that broke is not used
 // again.
 func (p *podman) failed(ctx context.Context, err error) error {
-	var api *APIError
-	if err != nil && !errors.As(err, &api) && ctx.Err() == nil {
+	if ctx.Err() == nil && onTheWire(err) {
 		p.mu.Lock()
 		if p.conn != nil {
 			p.conn.Client.CloseIdleConnections()
@@ -140,6 +139,21 @@ func (p *podman) failed(ctx context.Context, err error) error {
 		p.mu.Unlock()
 	}
 	return p.explain(ctx, err)
+}
+
+// onTheWire says whether err is the connection's, not the engine's and not the
+// caller's reader's or writer's.
+func onTheWire(err error) bool {
+	var request *url.Error
+	var wire *net.OpError
+	return errors.As(err, &request) || errors.As(err, &wire) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// uses says whether conn is still the one that requests go over.
+func (p *podman) uses(conn *bindings.Connection) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn == conn
 }
 
 // request sends one request, once. Not [bindings.Connection.DoRequest]: that

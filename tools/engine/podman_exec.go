@@ -46,7 +46,7 @@ func (p *podman) execAttach(ctx context.Context, id string) (duplex, error) {
 	}
 	raw, err := dial(ctx, conn)
 	if err != nil {
-		return nil, p.failed(ctx, err)
+		return nil, p.failed(ctx, &net.OpError{Op: "dial", Net: conn.URI.Scheme, Err: err})
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
@@ -68,7 +68,7 @@ func (p *podman) execAttach(ctx context.Context, id string) (duplex, error) {
 		raw.Close()
 		return nil, p.failed(ctx, fmt.Errorf("start exec: %w", err))
 	}
-	return hijacked{raw, br}, nil
+	return hijacked{raw, br, func() bool { return p.uses(conn) }}, nil
 }
 
 // dial obeys the context where the bindings' dialer does not (SSH).
@@ -98,8 +98,13 @@ func dial(ctx context.Context, c *bindings.Connection) (net.Conn, error) {
 // hijacked is a connection whose first bytes may already lie in a buffer.
 type hijacked struct {
 	net.Conn
-	r *bufio.Reader
+	r      *bufio.Reader
+	intact func() bool
 }
+
+// Intact says whether the exec's state was asked over the same SSH connection:
+// an SSH connection that ends looks like the end of the command.
+func (h hijacked) Intact() bool { return h.intact() }
 
 func (h hijacked) Read(b []byte) (int, error) { return h.r.Read(b) }
 
