@@ -62,6 +62,15 @@ type stepError struct {
 func (e *stepError) Error() string { return fmt.Sprintf("%s: %v", e.step.Name, e.err) }
 func (e *stepError) Unwrap() error { return e.err }
 
+// cancelledBy says that ctx ended because a step beside failed, or is nil.
+func cancelledBy(ctx context.Context) error {
+	var beside *stepError
+	if errors.As(context.Cause(ctx), &beside) {
+		return fmt.Errorf("cancelled: %s failed", beside.step.Name)
+	}
+	return nil
+}
+
 // ErrInterrupted is the cause of a context that a signal ended.
 var ErrInterrupted = errors.New("interrupted")
 
@@ -116,6 +125,10 @@ func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
 			if err == nil {
 				return nil
 			}
+			if beside := cancelledBy(ctx); beside != nil {
+				err = beside
+				return retry.Unrecoverable(err)
+			}
 			last = r.diagnose(ctx, s, err)
 			r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Failed, Attempt: attempts,
 				DurationMS: r.Now().Sub(began).Milliseconds(), Class: string(last.Class), Signature: last.Signature, Error: err.Error()})
@@ -132,11 +145,14 @@ func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
 	)
 	took := r.Now().Sub(began)
 	sr := StepResult{Name: s.Name, State: Done, Attempts: attempts, DurationMS: took.Milliseconds(), Detail: out.Detail}
+	if beside := cancelledBy(ctx); err != nil && beside != nil {
+		sr.State, sr.Detail = "cancelled", beside.Error()
+		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Skip, DurationMS: took.Milliseconds(), Detail: sr.Detail})
+		result.step(sr)
+		return beside
+	}
 	if err != nil {
 		sr.State, sr.Error = Failed, err.Error()
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ErrInterrupted) {
-			sr.State = "cancelled" // a step beside it failed, or the run's time is up
-		}
 		result.step(sr)
 		return &stepError{step: s, diagnosis: last, err: err}
 	}

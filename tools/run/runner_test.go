@@ -132,6 +132,26 @@ func TestStallAndBudgetEndAStep(t *testing.T) {
 	}
 }
 
+func TestAFailureEndsTheStepsBesideIt(t *testing.T) {
+	r, _ := newRunner(t)
+	do, _ := failing(failure.TestFailure, 1)
+	got := r.Run(context.Background(), "suite", [][]Step{{
+		{Name: "build", Phase: failure.Build, Budget: time.Minute, Do: do},
+		{Name: "cluster", Phase: failure.ClusterCreate, Budget: time.Minute, Do: func(ctx context.Context, _ progress.Func) (Outcome, error) {
+			<-ctx.Done()
+			return Outcome{}, ctx.Err()
+		}},
+	}})
+	if got.Step != "build" || got.Verdict != failure.Code {
+		t.Errorf("step %s, verdict %s", got.Step, got.Verdict)
+	}
+	for _, s := range got.Steps {
+		if s.Name == "cluster" && (s.State != "cancelled" || s.Detail != "cancelled: build failed") {
+			t.Errorf("the step beside: %+v", s)
+		}
+	}
+}
+
 func TestProgressKeepsAStepAlive(t *testing.T) {
 	r, _ := newRunner(t)
 	got := r.Run(context.Background(), "suite", [][]Step{{{Name: "one", Budget: time.Minute, Stall: 200 * time.Millisecond,
