@@ -4,14 +4,19 @@ package enginetest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/host"
+	"github.com/jordigilh/kubernaut-e2e/tools/nodeimage"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
 // Skipped begins the skip text of every test that found no engine, so that a CI
@@ -63,6 +68,44 @@ func Connect(t testing.TB, provider string) host.Connection {
 		t.Setenv(name, value)
 	}
 	return conn
+}
+
+// NodeImage gives the reference of a node image that the provider's engine, which
+// the test has connected to, holds. The first call on a machine without a registry
+// builds it, for many minutes, and says so on standard error; the test's own
+// deadline bounds that.
+func NodeImage(t testing.TB, provider string) string {
+	t.Helper()
+	ctx := t.Context()
+	if d, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if end, limited := d.Deadline(); limited {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadlineCause(ctx, end.Add(-10*time.Second),
+				errors.New("the test's time is up: run `mage setup` first, or give go test a longer -timeout"))
+			defer cancel()
+		}
+	}
+	log := slog.New(slog.NewTextHandler(writer{t}, nil))
+	result, err := nodeimage.Ensure(ctx, nodeimage.Options{Provider: provider, Log: log, Progress: heartbeat(30 * time.Second)})
+	if err != nil {
+		t.Fatalf("node image: %v (%v)", err, context.Cause(ctx))
+	}
+	return result.Ref
+}
+
+// heartbeat shows one update per interval: what go test keeps back until the end
+// would look like a hang.
+func heartbeat(every time.Duration) progress.Func {
+	var mu sync.Mutex
+	next := time.Now().Add(every)
+	return func(u progress.Update) {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Now().After(next) {
+			next = time.Now().Add(every)
+			fmt.Fprintln(os.Stderr, u.What, u.Line)
+		}
+	}
 }
 
 // Skip ends a test that cannot have what it needs: it fails where CI=true.

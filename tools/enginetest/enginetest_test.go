@@ -1,14 +1,46 @@
 package enginetest
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
-func TestConnectPodman(t *testing.T) {
+func TestPodmanAnswers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an engine")
 	}
-	c := Connect(t, "podman")
-	if c.Provider != "podman" || c.URL == "" || len(c.Env) == 0 {
-		t.Fatalf("incomplete connection: %+v", c)
+	e := Podman(t)
+	if err := e.Ping(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	t.Log(c.URL, c.Env, c.Started)
+	if os.Getenv("CONTAINER_HOST") == "" {
+		t.Error("the environment does not name the engine, so its command would use another")
+	}
+}
+
+// recorder notes how a test would end.
+type recorder struct {
+	testing.TB
+	skipped, failed bool
+}
+
+func (r *recorder) Helper()               {}
+func (r *recorder) Skipf(string, ...any)  { r.skipped = true }
+func (r *recorder) Fatalf(string, ...any) { r.failed = true }
+
+func TestSkipFailsInCI(t *testing.T) {
+	for ci, want := range map[string]recorder{"": {skipped: true}, "false": {skipped: true}} {
+		t.Setenv("CI", ci)
+		var got recorder
+		Skip(&got, "no engine")
+		if got.skipped != want.skipped || got.failed {
+			t.Errorf("CI=%q: %+v", ci, got)
+		}
+	}
+	t.Setenv("CI", "true")
+	got := recorder{}
+	Skip(&got, "no engine")
+	if !got.failed {
+		t.Error("CI=true: the test was not failed")
+	}
 }
