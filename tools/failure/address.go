@@ -47,12 +47,12 @@ var faults = []struct {
 	fault fault
 	re    pattern
 }{
-	{noName, mustCompile(`(?i)`, `no such host|server misbehaving|could not resolve|name resolution|name or service not known|nodename nor servname|EAI_AGAIN|ENOTFOUND|lookup .*(?:i/o timeout|timed? ?out|refused)|dial tcp: lookup`)},
-	{refused, mustCompile(`(?i)`, `connection refused|actively refused|was refused|ECONNREFUSED|connect: no such file or directory|couldn't connect|failed to connect to .* port|is the docker daemon running`)},
+	{noName, mustCompile(`(?i)`, `no such host|server misbehaving|could not resolve|name resolution|name or service not known|nodename nor servname|\bEAI_AGAIN\b|\bENOTFOUND\b|lookup .*(?:i/o timeout|timed? ?out|refused)|dial tcp: lookup`)},
+	{refused, mustCompile(`(?i)`, `connection refused|actively refused|was refused|\bECONNREFUSED\b|connect: no such file or directory|couldn't connect|failed to connect to .* port|is the docker daemon running`)},
 	{distrusted, mustCompile(`(?i)`, `x509:|tls: (?:failed|bad|handshake failure|first record|unknown|protocol)|certificate (?:signed|has expired|verify failed|is not)|CERTIFICATE_VERIFY_FAILED|SSL(?:Error|_ERROR| certificate)|server gave HTTP response to HTTPS client|self[- ]signed certificate`)},
-	{slow, mustCompile(`(?i)`, `i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|request canceled while waiting|(?:connection|operation|read|connect|request|server|handshake)s? timed out|timed out|ETIMEDOUT|no response|timeout awaiting`)},
-	{unreachable, mustCompile(`(?i)`, `no route to host|network is unreachable|host is (?:down|unreachable)|EHOSTUNREACH|ENETUNREACH|cannot assign requested address|host unreachable`)},
-	{cut, mustCompile(`(?i)`, `\bEOF\b|reset by peer|broken pipe|forcibly closed|ECONNRESET|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort`)},
+	{slow, mustCompile(`(?i)`, `i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|request canceled while waiting|(?:connection|operation|read|connect|request|server|handshake)s? timed out|timed out|\bETIMEDOUT\b|no response|timeout awaiting`)},
+	{unreachable, mustCompile(`(?i)`, `no route to host|network is unreachable|host is (?:down|unreachable)|\bEHOSTUNREACH\b|\bENETUNREACH\b|cannot assign requested address|host unreachable`)},
+	{cut, mustCompile(`(?i)`, `\bEOF\b|reset by peer|broken pipe|forcibly closed|\bECONNRESET\b|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort`)},
 	{serverError, mustCompile(`(?i)`, `\b50[0234]\b|bad gateway|service unavailable|gateway time-?out|internal server error`)},
 }
 
@@ -62,7 +62,7 @@ var (
 	engineAt   = regexp.MustCompile(`(?i)://d/|/libpod/|/v1\.\d+/(?:build|containers|images|exec|info|version|networks|volumes|events|auth|_ping|session|grpc|ping|plugins)|/_ping|%2f\S*sock|(?:docker|podman|buildkitd?|colima|lima|rd|orbstack|crio|nerdctl|dockerd)\S*\.sock|docker_?engine|pipe/docker|pipe.podman|^ssh://|/build\?buildargs`)
 	criAt      = regexp.MustCompile(`(?i)(?:containerd|cri-dockerd|crio|dockershim)\S*\.sock`)
 	machineAt  = regexp.MustCompile(`(?i)/vm/state|/vm/inspect|qmp_\S*\.sock|gvproxy\S*\.sock|vfkit`)
-	apiAt      = regexp.MustCompile(`(?i):6443\b|:6444\b|:(?:8443|\d{5})/(?:apis?|version|openapi|readyz|livez|healthz)\b|/api/v1(?:/(?:namespaces|nodes|pods|services|events|configmaps|secrets)|\?|$)|/apis/[\w.]+/v\d|/apis\b|/openapi/v[23]|\bkubernetes\.default|10\.(?:96|43)\.0\.1:443|:2379\b|:2380\b|\.docker\.internal:6443|/api\?timeout`)
+	apiAt      = regexp.MustCompile(`(?i):644[34]\b|^https://(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\]|host\.docker\.internal|[\w-]+-(?:control-plane|serverlb|server-\d)|192\.168\.\d+\.\d+|172\.1[6-9]\.\d+\.\d+):\d+/(?:api(?:\?|$|/v1/(?:namespaces|nodes|pods|services|events|configmaps|secrets|serviceaccounts|persistent|resourcequotas|endpoints|componentstatuses)\b)|apis(?:\?|/|$)|version|openapi/v[23]|(?:ready|live|health)z)|^https://[^/]+/api/v1/namespaces/|^https://[^/]+/apis/[\w.]+/v\d\w*/|\bkubernetes\.default|10\.(?:96|43)\.0\.1:443|:23(?:79|80)\b`)
 	localImage = regexp.MustCompile(`(?i)https?://localhost(?::443)?/(?:v[12]|token)|//localhost/|^dial tcp (?:\[::1\]|127\.0\.0\.1):443`)
 	registryAt = regexp.MustCompile(`(?i)/v2/|docker\.io|docker\.com|ghcr\.io|quay\.io|gcr\.io|registry\.k8s|k8s\.gcr|mcr\.microsoft|\.ecr\.|public\.ecr|pkg\.dev|azurecr|gitlab\.com:?|registry|harbor\.|cloudfront|r2\.cloudflarestorage|artifactory|nexus\.|:5000\b`)
 	privateAt  = regexp.MustCompile(`(?i)^(?:localhost|127\.|\[?::1|0\.0\.0\.0|10\.|172\.(?:1[6-9]|2\d|3[01])\.|192\.168\.|\[?f[cd][0-9a-f]{2}:|host\.(?:docker|containers|minikube)\.internal|[\w-]+$|.*\.(?:svc|local|localhost|test|cluster\.local)$|.*\.svc\.)`)

@@ -159,7 +159,8 @@ func (s *signature) match(e *excerpt) (found, bool) {
 }
 
 // fits checks place and phase. A printed cause stands in an unknown phase too;
-// weaker evidence needs its phase.
+// weaker evidence needs its phase. A suite's set-up node does what a deployment
+// does.
 func (s *signature) fits(e *excerpt) bool {
 	switch s.Where {
 	case "":
@@ -179,10 +180,13 @@ func (s *signature) fits(e *excerpt) bool {
 	if p == "" {
 		p = noPhase
 	}
-	if len(s.Phases) > 0 && !slices.Contains(s.Phases, p) && (p != noPhase || s.Tier != byCause) {
+	in := func(list []Phase) bool {
+		return slices.Contains(list, p) || p == Suite && e.place == setup && slices.Contains(list, Deploy)
+	}
+	if len(s.Phases) > 0 && !in(s.Phases) && (p != noPhase || s.Tier != byCause) {
 		return false
 	}
-	return !slices.Contains(s.NotPhases, p)
+	return !slices.Contains(s.NotPhases, p) || p == Suite && e.place == setup && !slices.Contains(s.NotPhases, Deploy)
 }
 
 // found is what a signature saw in a text.

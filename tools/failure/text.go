@@ -130,7 +130,7 @@ var (
 	expected  = regexp.MustCompile(`(?:^|\]|:)\s*Expected$`)
 	errorType = regexp.MustCompile(`^\s*<[^>]*[eE]rr(?:or)?\b|^\s*<[^>]*[eE]rror`)
 	relation  = regexp.MustCompile(`^\s*(?:not )?to [a-z]`)
-	asserted  = mustCompile(`(?i)`, `\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
+	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
 	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
 )
 
