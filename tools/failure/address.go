@@ -64,7 +64,7 @@ var (
 	machineAt  = regexp.MustCompile(`(?i)/vm/state|/vm/inspect|qmp_\S*\.sock|gvproxy\S*\.sock|vfkit`)
 	apiAt      = regexp.MustCompile(`(?i):644[34]\b|^https://(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\]|host\.docker\.internal|[\w-]+-(?:control-plane|serverlb|server-\d)|192\.168\.\d+\.\d+|172\.1[6-9]\.\d+\.\d+):\d+/(?:api(?:\?|$|/v1/(?:namespaces|nodes|pods|services|events|configmaps|secrets|serviceaccounts|persistent|resourcequotas|endpoints|componentstatuses)\b)|apis(?:\?|/|$)|version|openapi/v[23]|(?:ready|live|health)z)|^https://[^/]+/api/v1/namespaces/|^https://[^/]+/apis/[\w.]+/v\d\w*/|\bkubernetes\.default|10\.(?:96|43)\.0\.1:443|:23(?:79|80)\b`)
 	localImage = regexp.MustCompile(`(?i)https?://localhost(?::443)?/(?:v[12]|token)|//localhost/|^dial tcp (?:\[::1\]|127\.0\.0\.1):443`)
-	registryAt = regexp.MustCompile(`(?i)/v2/|docker\.io|docker\.com|ghcr\.io|quay\.io|gcr\.io|registry\.k8s|k8s\.gcr|mcr\.microsoft|\.ecr\.|public\.ecr|pkg\.dev|azurecr|gitlab\.com:?|registry|harbor\.|cloudfront|r2\.cloudflarestorage|artifactory|nexus\.|:5000\b`)
+	registryAt = regexp.MustCompile(`(?i)/v2/|docker\.io|docker\.com|ghcr\.io|quay\.io|gcr\.io|registry\.k8s|k8s\.gcr|mcr\.microsoft|\.ecr\.|public\.ecr|pkg\.dev|azurecr|gitlab\.com:?|registry|harbor\.|cloudfront|r2\.cloudflarestorage|artifactory|nexus\.`)
 	privateAt  = regexp.MustCompile(`(?i)^(?:localhost|127\.|\[?::1|0\.0\.0\.0|10\.|172\.(?:1[6-9]|2\d|3[01])\.|192\.168\.|\[?f[cd][0-9a-f]{2}:|host\.(?:docker|containers|minikube)\.internal|[\w-]+$|.*\.(?:svc|local|localhost|test|cluster\.local)$|.*\.svc\.)`)
 	hostOf     = regexp.MustCompile(`^(?:[a-zA-Z]+://|dial (?:tcp[46]?|udp) |lookup |(?i:connect(?:ion)? to )|(?i:could not resolve(?: host)?:? '?)|host='?)?"?(?:[^/@\s]*@)?(\[[^\]]+\]|[^/:\s"']+)`)
 	fileName   = regexp.MustCompile(`(?i)\.(?:go|py|js|ts|java|rs|c|h|cc|cpp|ya?ml|json|toml|proto|sh|md|txt|lock|tpl|rb|kt):\d+$`)
@@ -152,7 +152,7 @@ func ownerOf(t, line string) owner {
 		return ofProduct
 	case apiAt.MatchString(t):
 		return ofAPI
-	case registryAt.MatchString(t) && (!private || strings.Contains(t, "/v2/") || strings.Contains(t, ":5000")):
+	case registryAt.MatchString(t) && (!private || strings.Contains(t, "/v2/")):
 		return ofRegistry
 	case private:
 		return ofProduct

@@ -27,6 +27,7 @@ type signature struct {
 	Address   []owner  `json:"address,omitempty"`
 	Fault     []fault  `json:"fault,omitempty"`
 	All       []string `json:"all,omitempty"`
+	Any       []string `json:"any,omitempty"`
 	None      []string `json:"none,omitempty"`
 	Cause     string   `json:"cause"`
 	Remedy    string   `json:"remedy"`
@@ -34,7 +35,7 @@ type signature struct {
 	Example   string   `json:"example"`
 	In        Phase    `json:"in,omitempty"` // the example's phase
 
-	all, none []pattern
+	all, any, none []pattern
 }
 
 // noPhase is how signatures call a phase that is neither given nor to be guessed.
@@ -97,7 +98,7 @@ func (s *signature) check() error {
 	need(slices.Contains([]Retry{RetryNow, HealThenRetry, FailFast}, s.Retry), "unknown retry %q", s.Retry)
 	need(slices.Contains([]string{"", "anywhere", "setup", "spec"}, s.Where), "unknown where %q", s.Where)
 	need(s.Class != TestFailure || s.Retry == FailFast, "a test failure is never retried")
-	need(len(s.All)+len(s.Address)+len(s.Phases) > 0 || s.Where == "spec", "nothing to match")
+	need(len(s.All)+len(s.Any)+len(s.Address)+len(s.Phases) > 0 || s.Where == "spec", "nothing to match")
 	need(s.Tier != byPhase || len(s.Phases) > 0 || s.Where == "spec", "tier phase needs phases")
 	for _, p := range slices.Concat(s.Phases, s.NotPhases) {
 		need(p == noPhase || slices.Contains(phases, p), "unknown phase %q", p)
@@ -108,16 +109,16 @@ func (s *signature) check() error {
 	for _, f := range s.Fault {
 		need(slices.Contains(faultNames, f), "unknown fault %q", f)
 	}
-	for _, expr := range s.All {
-		p, err := compile(expr)
-		need(err == nil, "%v", err)
-		s.all = append(s.all, p)
+	compileAll := func(exprs []string) []pattern {
+		var out []pattern
+		for _, expr := range exprs {
+			p, err := compile(expr)
+			need(err == nil, "%v", err)
+			out = append(out, p)
+		}
+		return out
 	}
-	for _, expr := range s.None {
-		p, err := compile(expr)
-		need(err == nil, "%v", err)
-		s.none = append(s.none, p)
-	}
+	s.all, s.any, s.none = compileAll(s.All), compileAll(s.Any), compileAll(s.None)
 	return errors.Join(errs...)
 }
 
@@ -133,12 +134,10 @@ func (s *signature) match(e *excerpt) (found, bool) {
 		if at == nil {
 			return found{}, false
 		}
-		f.line(strings.Count(e.plain[:at[0]], "\n"))
-		for i, name := range p.re.SubexpNames() {
-			if name != "" && at[2*i] >= 0 {
-				f.words[name] = e.plain[at[2*i]:at[2*i+1]]
-			}
-		}
+		f.note(e, p, at)
+	}
+	if len(s.any) > 0 && !s.findAny(e, &f) {
+		return found{}, false
 	}
 	if len(s.Address) > 0 {
 		i := slices.IndexFunc(e.calls, func(c call) bool {
@@ -156,6 +155,22 @@ func (s *signature) match(e *excerpt) (found, bool) {
 		}
 	}
 	return f, true
+}
+
+// findAny notes the first place where one of the alternatives matches.
+func (s *signature) findAny(e *excerpt, f *found) bool {
+	var first []int
+	var by pattern
+	for _, p := range s.any {
+		if at := p.find(e.plain, e.lower); at != nil && (first == nil || at[0] < first[0]) {
+			first, by = at, p
+		}
+	}
+	if first == nil {
+		return false
+	}
+	f.note(e, by, first)
+	return true
 }
 
 // fits checks place and phase. A printed cause stands in an unknown phase too;
@@ -193,6 +208,16 @@ func (s *signature) fits(e *excerpt) bool {
 type found struct {
 	words map[string]string
 	lines []int
+}
+
+// note keeps the line of a match and the words that its groups name.
+func (f *found) note(e *excerpt, p pattern, at []int) {
+	f.line(strings.Count(e.plain[:at[0]], "\n"))
+	for i, name := range p.re.SubexpNames() {
+		if name != "" && at[2*i] >= 0 {
+			f.words[name] = e.plain[at[2*i]:at[2*i+1]]
+		}
+	}
 }
 
 func (f *found) line(n int) {
