@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -105,7 +106,7 @@ func (h *host) missing(ctx context.Context, m manager, pkgs []string) []string {
 		if other, ok := m.rename[p]; ok {
 			p = other
 		}
-		if p != "" {
+		if p != "" && (m.only == nil || slices.Contains(m.only, p)) {
 			names = append(names, p)
 		}
 	}

@@ -11,6 +11,7 @@ type manager struct {
 	program string
 	root    bool // needs root
 	rename  map[string]string
+	only    []string // the packages that mean something here; nil: all
 	// installed tells which of the packages need no installation.
 	installed func(ctx context.Context, h *host, pkgs []string) map[string]bool
 	install   func(pkgs []string) []string
@@ -43,13 +44,9 @@ func dnfManager() manager {
 }
 
 // brewManager knows Podman alone: a Mac runs engines in a machine that brings
-// all else, and builds its node image there.
+// all else, and its compiler comes from Apple.
 func brewManager() manager {
-	none := map[string]string{}
-	for _, p := range append(append([]string{}, podmanPackages[1:]...), append(dockerPackages, CompilerPackages...)...) {
-		none[p] = ""
-	}
-	return manager{program: "brew", rename: none, installed: brewInstalled,
+	return manager{program: "brew", only: []string{Podman}, installed: brewInstalled,
 		install: func(pkgs []string) []string { return append([]string{"install", "--quiet"}, pkgs...) }}
 }
 
