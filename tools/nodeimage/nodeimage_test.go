@@ -3,6 +3,7 @@ package nodeimage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,18 @@ func TestEnsureFromCache(t *testing.T) {
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+func ExampleEnsure() {
+	// An engine that has Kind's own image; Provider: "podman" asks the real one.
+	engine := &fakeEngine{images: map[string]*Image{must(canonical(defaults.Image)): plain()}}
+	image, err := Ensure(context.Background(), Options{Engine: engine})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(image.Base == defaults.Image, image.Source)
+	// Output: true present
 }
 
 func TestEnsureBrokenEngine(t *testing.T) {

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,14 +97,14 @@ func (p program) part() (*part, error) {
 	return built, nil
 }
 
-// build compiles into dir. A program that already lies there from a package of
-// several keeps the package's name.
-func (p program) build(ctx context.Context, dir string) error {
+// build compiles into dir, in a folder of its own for the sources: the module
+// file in it pins every dependency, whatever module this process belongs to.
+func (p program) build(ctx context.Context, dir string) (err error) {
 	work, err := os.MkdirTemp("", "kubernaut-e2e-"+p.name+"-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the sources: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	sources, err := programs.Write(p.name, work)
 	if err != nil {
 		return err
@@ -139,12 +140,12 @@ func kindPart() (*part, error) {
 		return nil, err
 	}
 	p := newPart("kind", nil, source)
-	p.make = func(ctx context.Context, dir string, _ func(string) string) error {
+	p.make = func(ctx context.Context, dir string, _ func(string) string) (err error) {
 		work, err := os.MkdirTemp("", "kubernaut-e2e-kind-")
 		if err != nil {
 			return fmt.Errorf("make a folder for the module file: %w", err)
 		}
-		defer os.RemoveAll(work)
+		defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 		if _, err := programs.Write("kind", work); err != nil {
 			return err
 		}
@@ -157,7 +158,7 @@ func kindPart() (*part, error) {
 			return err
 		}
 		var module struct{ Dir string }
-		if err := json.Unmarshal(out, &module); err != nil || module.Dir == "" {
+		if err := json.Unmarshal(out, &module); err != nil {
 			return fmt.Errorf("find the kind module in %q: %w", out, err)
 		}
 		return os.CopyFS(filepath.Join(dir, "files"), os.DirFS(filepath.Join(module.Dir, "images", "base", "files")))
