@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,8 +69,8 @@ func podmanAddress(ctx context.Context, getenv func(string) string) (address, er
 	return a, nil
 }
 
-func isLoopback(url string) bool {
-	return strings.Contains(url, "@127.0.0.1") || strings.Contains(url, "@localhost")
+func isLoopback(address string) bool {
+	return strings.Contains(address, "@127.0.0.1") || strings.Contains(address, "@localhost")
 }
 
 func runtimeDir(getenv func(string) string) string {
@@ -77,6 +78,34 @@ func runtimeDir(getenv func(string) string) string {
 		return dir
 	}
 	return fmt.Sprintf("/run/user/%d", os.Getuid())
+}
+
+// checkIdentity refuses an SSH address for which nothing but a password is
+// left: the bindings would ask for one on the terminal.
+func (a address) checkIdentity(getenv func(string) string) error {
+	u, err := url.Parse(a.url)
+	if err != nil {
+		return failure.New(failure.Configuration, fmt.Sprintf("%q is no address of Podman", a.url), "correct "+a.setting, err)
+	}
+	if u.Scheme != "ssh" {
+		return nil
+	}
+	if a.identity != "" {
+		if _, err := os.Stat(a.identity); err != nil {
+			return failure.New(failure.Configuration, fmt.Sprintf("the SSH key %q for %s is not there", a.identity, a.url), "set CONTAINER_SSHKEY to the key's file", err)
+		}
+		return nil
+	}
+	home, _ := os.UserHomeDir()
+	if _, password := u.User.Password(); password || getenv("SSH_AUTH_SOCK") != "" || exists(home+"/.ssh/config") {
+		return nil
+	}
+	return failure.New(failure.Configuration, "there is no SSH key for "+a.url, "set CONTAINER_SSHKEY to the key's file", nil)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 type connection struct {

@@ -17,8 +17,7 @@ import (
 	"time"
 
 	"github.com/containers/podman/v5/pkg/bindings"
-
-	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/sirupsen/logrus"
 )
 
 // libpodVersion is the oldest API that Podman 4 and 5 both speak; answers keep
@@ -47,6 +46,8 @@ func openPodman(ctx context.Context, log *slog.Logger) (Engine, error) {
 	if err := a.checkIdentity(os.Getenv); err != nil {
 		return nil, err
 	}
+	// The bindings report through logrus, which writes to standard error.
+	logrus.SetOutput(logWriter{log})
 	p := &podman{address: a, log: log}
 	if _, err := p.connection(ctx); err != nil {
 		return nil, err
@@ -55,32 +56,11 @@ func openPodman(ctx context.Context, log *slog.Logger) (Engine, error) {
 	return p, nil
 }
 
-// checkIdentity refuses an SSH address for which nothing but a password is
-// left: the bindings would ask for one on the terminal.
-func (a address) checkIdentity(getenv func(string) string) error {
-	u, err := url.Parse(a.url)
-	if err != nil {
-		return failure.New(failure.Configuration, fmt.Sprintf("%q is no address of Podman", a.url), "correct "+a.setting, err)
-	}
-	if u.Scheme != "ssh" {
-		return nil
-	}
-	if a.identity != "" {
-		if _, err := os.Stat(a.identity); err != nil {
-			return failure.New(failure.Configuration, fmt.Sprintf("the SSH key %q for %s is not there", a.identity, a.url), "set CONTAINER_SSHKEY to the key's file", err)
-		}
-		return nil
-	}
-	home, _ := os.UserHomeDir()
-	if _, password := u.User.Password(); password || getenv("SSH_AUTH_SOCK") != "" || exists(home+"/.ssh/config") {
-		return nil
-	}
-	return failure.New(failure.Configuration, "there is no SSH key for "+a.url, "set CONTAINER_SSHKEY to the key's file", nil)
-}
+type logWriter struct{ log *slog.Logger }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Debug("podman bindings", "line", strings.TrimSpace(string(line)))
+	return len(line), nil
 }
 
 func (p *podman) Name() string { return Podman }
