@@ -187,7 +187,7 @@ func TestExplainNeverPanics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 300 {
+	for range 100 {
 		at := r.IntN(len(own) - 400)
 		b := append([]byte(nil), own[at:at+r.IntN(400)]...)
 		for range r.IntN(20) {
