@@ -39,7 +39,7 @@ func (d *doctor) list(ctx context.Context, provider string, env []string) []cont
 			return all
 		}
 	}
-	d.bad(Warn, "containers", "cannot be listed: "+err.Error(), "")
+	d.bad(Warn, "containers", "cannot be listed: "+err.Error(), provider+" ps -a")
 	return nil
 }
 

@@ -55,7 +55,7 @@ func (d *doctor) engineSize(conn Connection, info engineInfo) {
 	case info.free > 0:
 		d.space("engine disk", info.root, info.free)
 	default:
-		d.bad(Warn, "engine disk", "the engine does not say how much is free in "+info.root, "")
+		d.bad(Warn, "engine disk", "the engine does not say how much is free in "+info.root, "df "+info.root+" where the engine runs")
 	}
 }
 

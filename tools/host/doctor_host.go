@@ -101,7 +101,7 @@ func (d *doctor) keys() {
 	if err != nil {
 		limit, limitErr := d.sysctl(strings.ReplaceAll(name, ".", "/"))
 		if limitErr != nil {
-			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "")
+			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "mount /proc")
 			return
 		}
 		d.ok(check, "%s is %d", name, limit)
@@ -119,7 +119,7 @@ func (d *doctor) keys() {
 	}
 	if limit < 0 {
 		if limit, err = d.sysctl(strings.ReplaceAll(name, ".", "/")); err != nil {
-			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "")
+			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "mount /proc")
 			return
 		}
 	}
@@ -143,7 +143,7 @@ func (d *doctor) inotify() {
 		have, err := d.sysctl("fs/inotify/" + l.name)
 		switch {
 		case err != nil:
-			d.bad(Warn, check, err.Error(), "")
+			d.bad(Warn, check, err.Error(), "mount /proc")
 		case have < l.wanted:
 			d.bad(Warn, check, fmt.Sprintf("%d: clusters of several nodes may run out", have), fmt.Sprintf("sudo sysctl -w fs.inotify.%s=%d", l.name, l.wanted))
 		default:
@@ -189,7 +189,7 @@ func (d *doctor) leftovers() {
 		} else if err == nil {
 			_ = l.Unlock()
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			d.bad(Warn, "lock", err.Error(), "")
+			d.bad(Warn, "lock", err.Error(), "make the file readable for this user")
 		}
 	}
 	if !found {
@@ -200,7 +200,7 @@ func (d *doctor) leftovers() {
 func (d *doctor) disk(check, path string) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(path, &st); err != nil {
-		d.bad(Warn, check, fmt.Sprintf("free space of %s: %v", path, err), "")
+		d.bad(Warn, check, fmt.Sprintf("free space of %s: %v", path, err), "df "+path)
 		return
 	}
 	d.space(check, path, uint64(st.Bavail)*uint64(st.Bsize))

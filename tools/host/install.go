@@ -59,8 +59,9 @@ func (h *host) installPackages(ctx context.Context, pkgs []string) error {
 			return failure.New(failure.Configuration, "not installed: "+strings.Join(missing, ", ")+"; installing needs root", typed, err)
 		}
 	}
+	h.Log.Info("changing this host", "what", "packages "+strings.Join(missing, " "), "why", "they are needed; installed with "+m.program)
 	for _, p := range missing {
-		if err := h.announce(Change{Kind: KindPackage, What: p, Why: "installed with " + m.program}); err != nil {
+		if err := h.record(Change{Kind: KindPackage, What: p, Why: "installed with " + m.program}); err != nil {
 			return err
 		}
 	}

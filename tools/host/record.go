@@ -39,8 +39,13 @@ func (h *host) recordFile() string { return filepath.Join(h.StateDir, "changes.j
 // announce says what is about to be done and puts it on record first, so that
 // a run killed in between leaves nothing that Undo does not know of.
 func (h *host) announce(c Change) error {
-	c.Time = time.Now().UTC().Truncate(time.Second)
 	h.Log.Info("changing this host", "what", string(c.Kind)+" "+c.What, "why", c.Why)
+	return h.record(c)
+}
+
+// record is announce without the saying so.
+func (h *host) record(c Change) error {
+	c.Time = time.Now().UTC().Truncate(time.Second)
 	h.made = append(h.made, c)
 	all, err := h.readRecord()
 	if err != nil {
