@@ -1,0 +1,278 @@
+package load_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	kind "sigs.k8s.io/kind/pkg/cluster"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
+	"github.com/jordigilh/kubernaut-e2e/tools/enginetest"
+	"github.com/jordigilh/kubernaut-e2e/tools/load"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
+)
+
+// realEngine is an engine as a load sees it.
+type realEngine struct{ engine.Engine }
+
+func (e realEngine) Image(ctx context.Context, ref string) (load.Image, error) {
+	i, err := e.Engine.Image(ctx, ref)
+	if errors.Is(err, engine.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", load.ErrNotFound, err)
+	}
+	return load.Image{ID: i.ID, Names: i.Tags, Digests: i.Digests, OS: i.OS, Arch: i.Arch, DiffIDs: i.Layers, Size: i.Size}, err
+}
+
+func (e realEngine) HostAddress(ctx context.Context) (listen, dial string, ok bool) {
+	a, ok := e.Engine.HostAddress(ctx)
+	return a.Listen, a.Dial, ok
+}
+
+type realNode struct {
+	engine engine.Engine
+	name   string
+}
+
+func (n realNode) Name() string { return n.name }
+
+func (n realNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	return n.engine.Exec(ctx, n.name, engine.ExecRequest{Cmd: cmd, Stdin: stdin, Stdout: stdout, Stderr: stderr, Privileged: true})
+}
+
+// cluster is a Kind cluster and images for it. It is removed with the test.
+type cluster struct {
+	t       *testing.T
+	engine  engine.Engine // straight to the engine, for building and for looking from outside
+	name    string
+	nodes   []string
+	workdir string
+}
+
+// newCluster makes a cluster with that many workers.
+func newCluster(t *testing.T, workers int) *cluster {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("makes a cluster")
+	}
+	eng := enginetest.Podman(t)
+	t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
+	c := &cluster{t: t, engine: eng, name: fmt.Sprintf("load-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:4])), workdir: t.TempDir()}
+	config := "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n" + strings.Repeat("- role: worker\n", workers)
+	provider := kind.NewProvider(kind.ProviderWithPodman())
+	t.Cleanup(func() {
+		if err := provider.Delete(c.name, filepath.Join(c.workdir, "kubeconfig")); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := provider.Create(c.name, kind.CreateWithRawConfig([]byte(config)), kind.CreateWithNodeImage(nodeImage(t, eng)),
+		kind.CreateWithKubeconfigPath(filepath.Join(c.workdir, "kubeconfig"))); err != nil {
+		t.Fatal(err)
+	}
+	nodes, err := provider.ListNodes(c.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		c.nodes = append(c.nodes, n.String())
+	}
+	return c
+}
+
+func nodeImage(t *testing.T, eng engine.Engine) string {
+	t.Helper()
+	if image := os.Getenv("E2E_NODE_IMAGE"); image != "" {
+		return image
+	}
+	images, err := eng.Images(t.Context(), settings.Label)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range images {
+		for _, tag := range i.Tags {
+			if strings.HasPrefix(tag, "localhost/kubernaut-e2e/node:") {
+				return tag
+			}
+		}
+	}
+	enginetest.Skip(t, "no node image on the engine; mage setup makes one")
+	return ""
+}
+
+// build makes an image whose layers are files of those sizes in bytes, with
+// content that depends on the seeds alone.
+func (c *cluster) build(name string, sizes []int, seeds []byte) {
+	c.t.Helper()
+	dir, err := os.MkdirTemp(c.workdir, "context")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dockerfile := "FROM scratch\n"
+	for i, size := range sizes {
+		file := fmt.Sprintf("layer%d", i)
+		data := make([]byte, size)
+		for at := 0; at < size; at += 64 { // not compressible to nothing
+			copy(data[at:], fmt.Sprintf("%d %d %d", seeds[i], i, at))
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), data, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+		dockerfile += fmt.Sprintf("COPY %s /%s\n", file, file)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.engine.Build(c.t.Context(), engine.BuildRequest{Context: dir, Tag: name, Labels: map[string]string{settings.Label: "true"}}, nil); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := c.engine.RemoveImage(context.Background(), name, true); err != nil && !errors.Is(err, engine.ErrNotFound) {
+			c.t.Error(err)
+		}
+	})
+}
+
+// run runs a command in a node, past the code under test.
+func (c *cluster) run(node string, cmd ...string) string {
+	c.t.Helper()
+	var out bytes.Buffer
+	if err := c.engine.Exec(c.t.Context(), node, engine.ExecRequest{Cmd: cmd, Stdout: &out, Privileged: true}); err != nil {
+		c.t.Fatalf("%s: %v: %v", node, cmd, err)
+	}
+	return out.String()
+}
+
+// confirm fails the test unless every node shows the engine's image to the
+// kubelet and can make a container's file system of it.
+func (c *cluster) confirm(name string) {
+	c.t.Helper()
+	img, err := c.engine.Image(c.t.Context(), name)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, node := range c.nodes {
+		if out := c.run(node, "crictl", "inspecti", "-o", "go-template", "--template", "{{.status.id}}", name); strings.TrimSpace(out) != img.ID {
+			c.t.Errorf("%s: crictl says %q for %s, the engine %s", node, out, name, img.ID)
+		}
+		probe := "/tmp/" + rand.Text()
+		c.run(node, "sh", "-c", "mkdir "+probe+" && ctr -n k8s.io images mount "+name+" "+probe+" && ls "+probe+
+			"/layer0 && ctr -n k8s.io images unmount --rm "+probe)
+	}
+}
+
+// request loads over the given engine, which may be reached over a proxy.
+func (c *cluster) request(over engine.Engine, refs ...string) load.Request {
+	req := load.Request{Refs: refs, Engine: realEngine{over}, TempDir: c.workdir, Note: func(e load.Event) {
+		c.t.Logf("%s %s %s %s #%d %d bytes %s %v", e.Kind, e.Ref, e.Node, e.Strategy, e.Attempt, e.Bytes, e.Detail, e.Err)
+	}}
+	for _, n := range c.nodes {
+		req.Nodes = append(req.Nodes, realNode{over, n})
+	}
+	return req
+}
+
+// forget removes an image from the nodes.
+func (c *cluster) forget(name string) {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		c.run(n, "sh", "-c", "crictl rmi "+name+" >/dev/null 2>&1; ctr -n k8s.io images rm --sync "+name+" >/dev/null 2>&1; true")
+	}
+}
+
+func (c *cluster) ref(name string) string { return "localhost/" + c.name + "-" + name + ":1" }
+
+func TestRealCluster(t *testing.T) {
+	c := newCluster(t, 1)
+	sizes := []int{40 << 20, 20 << 20, 3 << 20}
+	first, changed := c.ref("first"), c.ref("changed")
+	c.build(first, sizes, []byte{1, 2, 3})
+	c.build(changed, sizes, []byte{1, 2, 4})
+	short := strings.TrimPrefix(changed, "localhost/")
+
+	for _, step := range []struct {
+		what, ref, strategy, want string
+		most                      int64 // bytes to each node
+	}{
+		{"cold", first, "", load.Thin, 66 << 20},
+		{"again", first, "", load.Present, 0},
+		{"one small layer changed", short, "", load.Thin, 33 << 17 /* 1.03 × 4 MB */},
+		{"short name again", short, "", load.Present, 0},
+		{"cold, streamed", c.ref("streamed"), load.Stream, load.Stream, 34 << 20},
+		{"cold, as an archive", c.ref("archived"), load.Archive, load.Archive, 68 << 20},
+	} {
+		t.Run(step.what, func(t *testing.T) {
+			if step.strategy != "" {
+				c.build(step.ref, []int{20 << 20, 10 << 20}, []byte{byte(len(step.ref)), 9})
+			}
+			req := c.request(c.engine, step.ref)
+			req.Strategy = step.strategy
+			results, err := load.Load(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range results {
+				if !r.Verified || r.Strategy != step.want || r.Bytes > step.most {
+					t.Errorf("%+v, want %s with at most %d bytes", r, step.want, step.most)
+				}
+				t.Logf("%s: %s, %d bytes, %s", r.Node, r.Strategy, r.Bytes, r.Duration)
+			}
+			c.confirm(results[0].Name)
+		})
+	}
+
+	t.Run("two loads at once", func(t *testing.T) {
+		third := c.ref("third")
+		c.build(third, sizes, []byte{7, 8, 9})
+		c.forget(first)
+		var both sync.WaitGroup
+		for _, ref := range []string{first, first, third} {
+			both.Go(func() {
+				if _, err := load.Load(t.Context(), c.request(c.engine, ref)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		c.confirm(first)
+		c.confirm(third)
+	})
+
+	t.Run("tarball", func(t *testing.T) {
+		ref := c.ref("tarball")
+		c.build(ref, []int{40 << 20, 1 << 20}, []byte{1, 5}) // the first layer is there
+		file := filepath.Join(c.workdir, "image.tar")
+		f, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.engine.Save(t.Context(), ref, f), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		req := c.request(c.engine, file)
+		req.Engine = nil
+		results, err := load.Load(t.Context(), req)
+		if err != nil || results[0].Bytes > 2<<20 {
+			t.Errorf("%+v, %v", results, err)
+		}
+		c.confirm(ref)
+	})
+
+	t.Run("containerd restarted meanwhile", func(t *testing.T) {
+		ref := c.ref("restart")
+		c.build(ref, []int{60 << 20, 10 << 20}, []byte{21, 22})
+		time.AfterFunc(1200*time.Millisecond, func() { c.run(c.nodes[0], "systemctl", "restart", "containerd") })
+		if _, err := load.Load(t.Context(), c.request(c.engine, ref)); err != nil {
+			t.Fatal(err)
+		}
+		c.confirm(ref)
+	})
+}
