@@ -64,6 +64,7 @@ func Archive(ctx context.Context, o Options) (path string, built bool, err error
 	}
 	c := cache{dir: o.CacheDir}
 	path = filepath.Join(c.path(node), "node.tar")
+	c.touch(node)
 	if c.has(node) {
 		return path, false, nil
 	}

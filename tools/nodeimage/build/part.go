@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,15 @@ func (c cache) has(p *part) bool {
 // heavyAtOnce on any number of processors: go build is parallel itself, a
 // second one only fills the time of a lone linker.
 const heavyAtOnce = 2
+
+// touch marks p and all it was made from as used: a change to one of them
+// should find the others.
+func (c cache) touch(p *part) {
+	c.has(p)
+	for _, n := range p.needs {
+		c.touch(n)
+	}
+}
 
 // ensure makes what is missing of p and of what it needs, side by side where
 // they do not need each other, the heavy ones in the order of needs. The first error stops the others; what was
@@ -165,28 +175,38 @@ func removeAll(dir string) error {
 	return err
 }
 
-// clean removes what interrupted builds left and the parts last used before
-// limit.
+// keep is how many versions of a part stay: the one in use and one to go back
+// to. The last part alone is a gigabyte.
+const keep = 2
+
+// clean removes what interrupted builds left, the parts last used before limit,
+// and of each part all but the versions used last.
 func (c cache) clean(limit time.Time) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return fmt.Errorf("read cache folder %q: %w", c.dir, err)
 	}
 	var errs []error
+	versions := map[string][]fs.FileInfo{}
 	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
 		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err != nil:
 			errs = append(errs, err)
-			continue
-		}
-		if strings.HasPrefix(e.Name(), temporary) || info.ModTime().Before(limit) {
+		case !e.IsDir():
+		case strings.HasPrefix(e.Name(), temporary):
 			errs = append(errs, os.RemoveAll(filepath.Join(c.dir, e.Name())))
+		default:
+			name := e.Name()[:max(0, strings.LastIndex(e.Name(), "-"))]
+			versions[name] = append(versions[name], info)
+		}
+	}
+	for _, infos := range versions {
+		slices.SortFunc(infos, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+		for i, info := range infos {
+			if i >= keep || info.ModTime().Before(limit) {
+				errs = append(errs, os.RemoveAll(filepath.Join(c.dir, info.Name())))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -122,7 +122,8 @@ func TestClean(t *testing.T) {
 	c := cache{dir: t.TempDir()}
 	now := time.Now()
 	for name, age := range map[string]time.Duration{
-		"old-1": 2 * time.Hour, "new-1": time.Minute, temporary + "x-1": time.Second,
+		"old-1": 2 * time.Hour, temporary + "x-1": time.Second,
+		"new-1": 3 * time.Minute, "new-2": 2 * time.Minute, "new-3": time.Minute, "new-other-1": time.Minute,
 	} {
 		p := filepath.Join(c.dir, name)
 		if err := os.MkdirAll(filepath.Join(p, "inner"), 0o755); err != nil {
@@ -147,8 +148,8 @@ func TestClean(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if got := strings.Join(names, " "); got != ".lock new-1" {
-		t.Errorf("kept %q, want the lock and the part in use", got)
+	if got := strings.Join(names, " "); got != ".lock new-2 new-3 new-other-1" {
+		t.Errorf("kept %q, want the lock and the versions used last", got)
 	}
 }
 
