@@ -218,7 +218,7 @@ func (c Cluster) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	s := Status{Exists: len(found) > 0, Ours: c.refuseForeign(found) == nil, Nodes: found}
+	s := Status{Exists: len(found) > 0, Ours: c.refuseForeign(found) == nil, Nodes: kubernetesNodes(found)}
 	if !s.Exists || !s.Ours {
 		return s, nil
 	}

@@ -44,6 +44,14 @@ func (c Cluster) containers(ctx context.Context) ([]engine.Container, error) {
 	return found, nil
 }
 
+// kubernetesNodes leaves out the load balancer that Kind puts before several
+// control planes: it is a proxy, without containerd and without our label.
+func kubernetesNodes(found []engine.Container) []engine.Container {
+	return slices.DeleteFunc(slices.Clone(found), func(n engine.Container) bool {
+		return n.Labels["io.x-k8s.kind.role"] == "external-load-balancer"
+	})
+}
+
 func (c Cluster) ours(n engine.Container) bool {
 	rec, _ := c.readRecord()
 	return Ours(n, c.Network, rec)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -201,9 +202,14 @@ func (c Cluster) Down(ctx context.Context) error {
 	return c.forget()
 }
 
-// forget removes what is remembered of the cluster on this host.
+// forget removes what is remembered of the cluster on this host. A kubeconfig
+// that can be read and does not bear our mark is somebody else's.
 func (c Cluster) forget() error {
-	return errors.Join(remove(c.Kubeconfig), remove(recordPath(c.StateDir, c.Name, c.Provider)))
+	var err error
+	if _, unreadable := clientcmd.LoadFromFile(c.Kubeconfig); unreadable != nil || IsOurs(c.Kubeconfig) {
+		err = remove(c.Kubeconfig)
+	}
+	return errors.Join(err, remove(recordPath(c.StateDir, c.Name, c.Provider)))
 }
 
 // ExportLogs writes the nodes' logs below dir. When ctx ends it returns, and

@@ -54,6 +54,10 @@ func Acquire(ctx context.Context, dir, name string, report progress.Func) (*Lock
 		if err != nil {
 			return nil, fmt.Errorf("lock %q: %w", path, err)
 		}
+		if got && !l.current() {
+			_ = l.file.Unlock() // its last holder removed it; lock the new one
+			continue
+		}
 		if got {
 			return l, l.sign()
 		}
@@ -84,14 +88,21 @@ func (l *Lock) sign() error {
 	return nil
 }
 
-// Release gives the lock up. The files stay: removing a locked file would let
-// two processes lock two files of one name.
+// current reports whether the locked file is the one that others would lock.
+func (l *Lock) current() bool {
+	mine, err1 := l.file.Stat()
+	named, err2 := os.Stat(l.file.Path())
+	return err1 == nil && err2 == nil && os.SameFile(mine, named)
+}
+
+// Discard gives the lock up and removes its file.
+func (l *Lock) Discard() error {
+	return errors.Join(remove(l.file.Path()), l.Release())
+}
+
+// Release gives the lock up; its file stays for the next holder.
 func (l *Lock) Release() error {
-	err := os.Remove(l.side)
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, l.file.Unlock())
+	return errors.Join(remove(l.side), l.file.Unlock())
 }
 
 func readHolder(path string) Holder {
