@@ -32,8 +32,9 @@ func startTime(pid int) string {
 	return strings.TrimSpace(string(out))
 }
 
-// findByArgs returns a process with exactly these arguments after its name, or
-// 0. It needs /proc.
+// findByArgs returns a process with exactly these arguments after its name that
+// sees the same files as this one, or 0: the same socket path names another
+// service in a container or chroot. It needs /proc.
 func findByArgs(args []string) int {
 	want := strings.Join(args, "\x00") + "\x00"
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -45,9 +46,29 @@ func findByArgs(args []string) int {
 		if _, rest, ok := strings.Cut(string(data), "\x00"); !ok || rest != want {
 			continue
 		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && startTime(pid) != "" {
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && sameFiles(filepath.Dir(f)) && startTime(pid) != "" {
 			return pid
 		}
 	}
 	return 0
+}
+
+// sameFiles reports whether the process of that folder in /proc has this
+// process's mount name space and root. It is false where that may not be asked,
+// which is so for another user's process.
+func sameFiles(process string) bool {
+	theirs, err := os.Readlink(filepath.Join(process, "ns", "mnt"))
+	if err != nil {
+		return false
+	}
+	ours, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil || ours != theirs {
+		return false
+	}
+	theirRoot, err := os.Stat(filepath.Join(process, "root"))
+	if err != nil {
+		return false
+	}
+	ourRoot, err := os.Stat("/")
+	return err == nil && os.SameFile(theirRoot, ourRoot)
 }
