@@ -199,7 +199,8 @@ func read(path string) (Summary, error) {
 
 func message(t junit.Test) string {
 	if t.Error != nil {
-		if e, ok := t.Error.(junit.Error); ok && e.Body != "" {
+		var e junit.Error
+		if errors.As(t.Error, &e) && e.Body != "" {
 			return strings.TrimSpace(e.Body)
 		}
 		return t.Error.Error()

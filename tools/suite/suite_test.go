@@ -21,7 +21,7 @@ var programs = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", 
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if dir, err := programs(); err == nil {
-		os.RemoveAll(dir)
+		_ = os.RemoveAll(dir)
 	}
 	os.Exit(code)
 }
