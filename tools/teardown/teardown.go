@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
@@ -49,8 +50,9 @@ type Options struct {
 	// LockWait bounds waiting for another process that works on a cluster; 0:
 	// 30 seconds.
 	LockWait time.Duration
-	// Undo takes back what was done to the host and says so, a line each. It
-	// is called last. nil: nothing is taken back.
+	// Undo takes back what was done to the host and says so, a line each, that
+	// of a thing that stays beginning with "kept ". It is called last. nil:
+	// nothing is taken back.
 	Undo     func(context.Context) ([]string, error)
 	Log      *slog.Logger
 	Progress progress.Func
@@ -92,7 +94,13 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	w.files()
 	if o.Undo != nil && ctx.Err() == nil {
 		lines, err := o.Undo(ctx)
-		w.report.Removed = append(w.report.Removed, lines...)
+		for _, line := range lines {
+			if kept, ok := strings.CutPrefix(line, "kept "); ok {
+				w.report.Kept = append(w.report.Kept, kept)
+				continue
+			}
+			w.report.Removed = append(w.report.Removed, strings.TrimPrefix(line, "removed "))
+		}
 		if err != nil {
 			w.fail(fmt.Errorf("take back the host's preparation: %w", err))
 		}
