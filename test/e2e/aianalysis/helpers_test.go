@@ -3,8 +3,11 @@ package aianalysis
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -35,19 +38,29 @@ func newNamespace() func() string {
 	return func() string { return name }
 }
 
-// describe adds the analyses and events of a namespace, and the workload's pods, to the report of a failed spec.
+// describe adds what happened in a namespace, and the workload's pods, to the report of a failed spec.
 func describe(ctx context.Context, namespace string) {
-	show := func(what string, list client.ObjectList, in string) {
-		if err := kube.List(ctx, list, client.InNamespace(in)); err != nil {
-			AddReportEntry(what, err.Error())
-			return
-		}
-		text, _ := json.MarshalIndent(list, "", " ")
-		AddReportEntry(what, string(text))
+	var analyses v1alpha1.AIAnalysisList
+	var happened eventsv1.EventList
+	var workload corev1.PodList
+	err := errors.Join(kube.List(ctx, &analyses, client.InNamespace(namespace)), kube.List(ctx, &happened, client.InNamespace(namespace)),
+		kube.List(ctx, &workload, client.InNamespace(system)))
+	var lines []string
+	if err != nil {
+		lines = append(lines, err.Error())
 	}
-	show("analyses", &v1alpha1.AIAnalysisList{}, namespace)
-	show("events", &eventsv1.EventList{}, namespace)
-	show("pods of the workload", &corev1.PodList{}, system)
+	for i := range analyses.Items {
+		text, _ := json.Marshal(analyses.Items[i].Status)
+		lines = append(lines, fmt.Sprintf("analysis %s: %s", analyses.Items[i].Name, text))
+	}
+	for _, e := range happened.Items {
+		lines = append(lines, fmt.Sprintf("event %s %s: %s", e.Type, e.Reason, e.Note))
+	}
+	for i := range workload.Items {
+		text, _ := json.Marshal(workload.Items[i].Status.ContainerStatuses)
+		lines = append(lines, fmt.Sprintf("pod %s %s: %s", workload.Items[i].Name, workload.Items[i].Status.Phase, text))
+	}
+	AddReportEntry("state of "+namespace, strings.Join(lines, "\n"), ReportEntryVisibilityFailureOrVerbose)
 }
 
 // edit changes an analysis before it is created.
@@ -154,7 +167,10 @@ type response struct {
 	Body   string
 }
 
-func httpClient() *http.Client { return &http.Client{Timeout: 30 * time.Second} }
+// httpClient keeps no connection: through a NodePort it would lead to one pod, even when that is gone.
+func httpClient() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+}
 
 // get fits Eventually.
 func get(ctx context.Context, url string) (response, error) {

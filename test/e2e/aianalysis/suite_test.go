@@ -77,6 +77,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
 }, func() { connect() }, NodeTimeout(3*time.Minute))
 
 func connect() {
+	EnforceDefaultTimeoutsWhenUsingContexts()
 	SetDefaultEventuallyTimeout(90 * time.Second)
 	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
 	SetDefaultConsistentlyDuration(1500 * time.Millisecond)

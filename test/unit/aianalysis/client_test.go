@@ -3,11 +3,13 @@ package aianalysis
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/test/workload/api/v1alpha1"
 	"github.com/jordigilh/kubernaut-e2e/test/workload/controller/analysis"
 	"github.com/jordigilh/kubernaut-e2e/test/workload/hapi/api"
 	"github.com/jordigilh/kubernaut-e2e/test/workload/hapi/mock"
@@ -36,12 +38,24 @@ func TestClientAgainstTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newAnalysis(investigating)
-	if _, err := handler(hapi, noon()).Handle(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
-	if w := a.Status.SelectedWorkflow; w == nil || w.Confidence != "0.92" {
-		t.Errorf("got %+v", a.Status)
+	owners := []v1alpha1.TargetResource{{Kind: "Deployment", Name: "web"}}
+	for name, known := range map[string]v1alpha1.EnrichmentResults{
+		"nothing": {}, "owners": {OwnerChain: owners}, "labels": {CustomLabels: map[string]string{"team": "shop"}},
+		"both": {OwnerChain: owners, CustomLabels: map[string]string{"team": "shop"}},
+	} {
+		for _, kind := range []v1alpha1.AnalysisType{v1alpha1.RootCause, v1alpha1.RecoveryAnalysis} {
+			t.Run(name+" known, "+string(kind), func(t *testing.T) {
+				a := newAnalysis(investigating)
+				a.Spec.AnalysisRequest.SignalContext.EnrichmentResults = known
+				a.Spec.AnalysisRequest.AnalysisTypes = []v1alpha1.AnalysisType{kind}
+				if _, err := handler(hapi, noon()).Handle(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+				if w := a.Status.SelectedWorkflow; w == nil || w.Confidence != "0.92" {
+					t.Errorf("got %+v", a.Status)
+				}
+			})
+		}
 	}
 }
 
@@ -50,15 +64,21 @@ func TestClientErrors(t *testing.T) {
 		serve                 http.HandlerFunc
 		rejected, unreachable bool
 	}{
-		"400":          {answer(400, `{"detail":"severity is missing"}`), true, false},
-		"404":          {answer(404, `no JSON`), true, false},
-		"500":          {answer(500, `{"detail":"broken"}`), false, false},
-		"503":          {answer(503, `{"detail":"stopping"}`), false, true},
-		"200, no JSON": {answer(200, `{"incident_id":`), false, true},
+		"400":            {answer(400, `{"detail":"severity is missing"}`), true, false},
+		"404":            {answer(404, `{"detail":"no such path"}`), true, false},
+		"403 of a proxy": {answer(403, `<html>`), false, true},
+		"400 of another": {answer(400, `{"error":"odd"}`), false, true},
+		"500":            {answer(500, `{"detail":"broken"}`), false, false},
+		"503":            {answer(503, `{"detail":"stopping"}`), false, true},
+		"200, no JSON":   {answer(200, `{"incident_id":`), false, true},
 		"cut off": {func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		}, false, true},
-		"too slow": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, false, true},
+		"too slow": {func(_ http.ResponseWriter, r *http.Request) {
+			// Unless the body is read, the server does not see that the client went away.
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(c.serve)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/test/workload/api/v1alpha1"
@@ -21,7 +20,7 @@ type HAPI interface {
 
 // HAPIError is an answer other than 200, or none.
 type HAPIError struct {
-	Status int // HTTP status; 0: no answer
+	Status int // HTTP status; 0: no answer, or none of HAPI's
 	Detail string
 	Err    error
 }
@@ -48,19 +47,16 @@ func (e *HAPIError) Unreachable() bool {
 
 // Client is HAPI over HTTP.
 type Client struct {
-	client api.ClientWithResponsesInterface
+	client api.ClientInterface
 }
 
 // NewClient returns a client for the service at url. timeout bounds one request.
 //
-// Connections to a host that does not answer are given up after 2 s: behind a Service without endpoints, some proxies drop
-// packets instead of refusing them.
+// Every request has a connection of its own, and one that is not established within 2 s is given up: behind a Service, a kept
+// connection leads to one pod, and when that is gone without a farewell, into the void.
 func NewClient(url string, timeout time.Duration) (*Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext
-	transport.MaxIdleConnsPerHost = 16
-	transport.Proxy = nil
-	c, err := api.NewClientWithResponses(url, api.WithHTTPClient(&http.Client{Transport: transport, Timeout: timeout}))
+	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, DisableKeepAlives: true}
+	c, err := api.NewClient(url, api.WithHTTPClient(&http.Client{Transport: transport, Timeout: timeout}))
 	if err != nil {
 		return nil, fmt.Errorf("client for HAPI at %q: %w", url, err)
 	}
@@ -69,37 +65,46 @@ func NewClient(url string, timeout time.Duration) (*Client, error) {
 
 // Incident implements HAPI.
 func (c *Client) Incident(ctx context.Context, r api.IncidentRequest) (*api.AnalysisResponse, error) {
-	got, err := c.client.AnalyzeIncidentWithResponse(ctx, r)
+	raw, err := c.client.AnalyzeIncident(ctx, r)
 	if err != nil {
-		return nil, unanswered(err)
+		return nil, &HAPIError{Err: err}
+	}
+	got, err := api.ParseAnalyzeIncidentResponse(raw)
+	if err != nil {
+		return nil, foreign(raw.StatusCode, err)
 	}
 	return judge(got.StatusCode(), got.JSON200, got.JSON400, got.JSONDefault)
 }
 
 // Recovery implements HAPI.
 func (c *Client) Recovery(ctx context.Context, r api.RecoveryRequest) (*api.AnalysisResponse, error) {
-	got, err := c.client.AnalyzeRecoveryWithResponse(ctx, r)
+	raw, err := c.client.AnalyzeRecovery(ctx, r)
 	if err != nil {
-		return nil, unanswered(err)
+		return nil, &HAPIError{Err: err}
+	}
+	got, err := api.ParseAnalyzeRecoveryResponse(raw)
+	if err != nil {
+		return nil, foreign(raw.StatusCode, err)
 	}
 	return judge(got.StatusCode(), got.JSON200, got.JSON400, got.JSONDefault)
 }
 
-// unanswered is the error of a request that got no usable answer: no connection, or a body that is not what was agreed.
-func unanswered(err error) error { return &HAPIError{Err: err} }
-
+// judge tells HAPI's answers from those of others. A status without the body that HAPI agreed to send with it is not HAPI's: a
+// proxy on the way, or whoever got the address of a pod that is gone, says nothing about the request.
 func judge(status int, ok *api.AnalysisResponse, problems ...*api.Error) (*api.AnalysisResponse, error) {
 	if ok != nil {
 		return ok, nil
 	}
-	if status == http.StatusOK {
-		return nil, unanswered(errors.New("the answer is not JSON"))
+	for _, p := range problems {
+		if p != nil && p.Detail != "" {
+			return nil, &HAPIError{Status: status, Detail: p.Detail}
+		}
 	}
-	detail := http.StatusText(status)
-	if i := slices.IndexFunc(problems, func(p *api.Error) bool { return p != nil }); i >= 0 {
-		detail = problems[i].Detail
-	}
-	return nil, &HAPIError{Status: status, Detail: detail}
+	return nil, foreign(status, errors.New("the body is not HAPI's"))
+}
+
+func foreign(status int, err error) error {
+	return &HAPIError{Err: fmt.Errorf("somebody else answered %d: %w", status, err)}
 }
 
 // incidentRequest is the question an analysis asks. The incident's ID is the object's UID: asking again is the same question.
@@ -128,14 +133,24 @@ func incidentRequest(a *v1alpha1.AIAnalysis, cluster string) api.IncidentRequest
 		BusinessCategory:  category,
 		ClusterName:       cluster,
 	}
-	if e := signal.EnrichmentResults; len(e.OwnerChain) > 0 || len(e.CustomLabels) > 0 {
+	request.EnrichmentResults = enrichment(signal.EnrichmentResults)
+	return request
+}
+
+// enrichment leaves out what is not known: HAPI takes no null.
+func enrichment(e v1alpha1.EnrichmentResults) *api.EnrichmentResults {
+	results := &api.EnrichmentResults{}
+	if len(e.OwnerChain) > 0 {
 		owners := make([]api.Owner, 0, len(e.OwnerChain))
 		for _, o := range e.OwnerChain {
 			owners = append(owners, api.Owner{Kind: o.Kind, Name: o.Name, Namespace: &o.Namespace})
 		}
-		request.EnrichmentResults = &api.EnrichmentResults{OwnerChain: &owners, CustomLabels: &e.CustomLabels}
+		results.OwnerChain = &owners
 	}
-	return request
+	if len(e.CustomLabels) > 0 {
+		results.CustomLabels = &e.CustomLabels
+	}
+	return results
 }
 
 func recoveryRequest(i api.IncidentRequest) api.RecoveryRequest {
