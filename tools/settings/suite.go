@@ -64,7 +64,7 @@ func LoadSuite(root, name string) (Suite, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return Suite{}, failure.New(failure.Configuration, fmt.Sprintf("suite %q has no definition", name),
-			"create "+filepath.Join("test", "e2e", name, SuiteFile)+"; suites here: "+strings.Join(Suites(root), ", "), err)
+			"create "+filepath.Join("test", "e2e", name, SuiteFile)+others(root), err)
 	}
 	s := Suite{Procs: 2, Timeout: Duration{20 * time.Minute}, Stall: Duration{5 * time.Minute}}
 	if err := yaml.UnmarshalStrict(raw, &s); err != nil {
@@ -93,6 +93,13 @@ func (s Suite) validate(root, path string) error {
 		}
 	}
 	return nil
+}
+
+func others(root string) string {
+	if names := Suites(root); len(names) > 0 {
+		return ", or name one of: " + strings.Join(names, ", ")
+	}
+	return ""
 }
 
 // Suites lists the names of the suites below root, sorted.
