@@ -23,7 +23,10 @@ import (
 )
 
 // realEngine is an engine as a load sees it.
-type realEngine struct{ engine.Engine }
+type realEngine struct {
+	engine.Engine
+	direct engine.Engine // by which the way back to us is known, if Engine is behind a proxy
+}
 
 func (e realEngine) Image(ctx context.Context, ref string) (load.Image, error) {
 	i, err := e.Engine.Image(ctx, ref)
@@ -34,7 +37,7 @@ func (e realEngine) Image(ctx context.Context, ref string) (load.Image, error) {
 }
 
 func (e realEngine) HostAddress(ctx context.Context) (listen, dial string, ok bool) {
-	a, ok := e.Engine.HostAddress(ctx)
+	a, ok := e.direct.HostAddress(ctx)
 	return a.Listen, a.Dial, ok
 }
 
@@ -171,7 +174,7 @@ func (c *cluster) confirm(name string) {
 
 // request loads over the given engine, which may be reached over a proxy.
 func (c *cluster) request(over engine.Engine, refs ...string) load.Request {
-	req := load.Request{Refs: refs, Engine: realEngine{over}, TempDir: c.workdir, Note: func(e load.Event) {
+	req := load.Request{Refs: refs, Engine: realEngine{over, c.engine}, TempDir: c.workdir, Note: func(e load.Event) {
 		c.t.Logf("%s %s %s %s #%d %d bytes %s %v", e.Kind, e.Ref, e.Node, e.Strategy, e.Attempt, e.Bytes, e.Detail, e.Err)
 	}}
 	for _, n := range c.nodes {

@@ -30,7 +30,7 @@ func run(ctx context.Context, r Runner, stdin io.Reader, cmd ...string) (string,
 	var out, said bytes.Buffer
 	err := r.Exec(ctx, cmd, stdin, &out, &tail{buf: &said})
 	if err != nil {
-		return out.String(), fmt.Errorf("node %s: %s: %w%s", r.Name(), commandLine(cmd), err, quoted(said.String()))
+		return out.String(), failed(r, strings.Join(cmd, " "), err, said.String())
 	}
 	return out.String(), nil
 }
@@ -41,21 +41,27 @@ func script(ctx context.Context, r Runner, what, text string, args ...string) (s
 	var out, said bytes.Buffer
 	cmd := append([]string{"sh", "-c", text, "kubernaut-e2e"}, args...)
 	if err := r.Exec(ctx, cmd, nil, &out, &tail{buf: &said}); err != nil {
-		return out.String(), fmt.Errorf("node %s: %s: %w%s", r.Name(), what, err, quoted(said.String()))
+		return out.String(), failed(r, what, err, said.String())
 	}
 	return out.String(), nil
 }
 
-func commandLine(cmd []string) string {
-	return strings.Join(cmd, " ")
-}
-
-func quoted(s string) string {
-	s = strings.TrimSpace(s)
-	if s == "" {
-		return ""
+// failed names node, operation, cause and what the program said, each once.
+// ctr's deprecation warnings explain nothing.
+func failed(r Runner, what string, err error, said string) error {
+	var lines []string
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); line != "" && !strings.Contains(line, "DEPRECATION") && !strings.Contains(err.Error(), line) {
+			lines = append(lines, line)
+		}
 	}
-	return ": " + s
+	if len(lines) > 0 {
+		return fmt.Errorf("node %s: %s: %w: %s", r.Name(), what, err, strings.Join(lines, "; "))
+	}
+	if strings.Contains(err.Error(), what) {
+		return fmt.Errorf("node %s: %w", r.Name(), err)
+	}
+	return fmt.Errorf("node %s: %s: %w", r.Name(), what, err)
 }
 
 // tail keeps the last 4 KB of what a program says.

@@ -1,0 +1,43 @@
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Machine says on what was measured.
+type Machine struct {
+	Host, Engine, Kind, Kubernetes, Containerd string
+}
+
+// Markdown is the table of docs/benchmarks.md.
+func Markdown(m Machine, rows []Row, runs int, when time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Loading images: measurements\n\n")
+	fmt.Fprintf(&b, "Made by `mage bench` on %s: %s, %d cores, %s/%s; engine %s, Kind %s, Kubernetes %s, containerd %s.\n",
+		when.UTC().Format(time.DateOnly), m.Host, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, m.Engine, m.Kind, m.Kubernetes, m.Containerd)
+	fmt.Fprintf(&b, "Medians of %d runs, both ways alternating in the same run. Ordinary: `podman save -o` and Kind's `load image-archive`.\n\n", runs)
+	b.WriteString("| case | ordinary | ours | ratio | goal | met | image data sent | our peak memory | strategy |\n|---|---:|---:|---:|---:|---|---:|---:|---|\n")
+	for _, r := range rows {
+		met := "no"
+		if r.Ratio() <= r.Goal {
+			met = "yes"
+		}
+		fmt.Fprintf(&b, "| %s | %.2f s | %.2f s | %.3f | %.2f | %s | %s | %s | %s |\n", r.Case, Median(r.Ordinary).Seconds(), Median(r.Ours).Seconds(),
+			r.Ratio(), r.Goal, met, humanize.Bytes(uint64(r.Bytes)), humanize.Bytes(uint64(r.MostMemory)), strings.Join(r.Strategies, ", ")) //nolint:gosec // not negative
+	}
+	b.WriteString(`
+Strategies thin and stream write no file here and need no disk beyond the nodes' own; Podman's service spools an export
+(stream), not a push (thin), in its own temporary folder.
+
+The floor: nothing missing costs one question to the engine and one to each node. Otherwise every missing byte is read once
+from the engine's storage, sent once, hashed and written by the node's containerd, then read, hashed and written once more to
+unpack it. What is above that goes into the path of the bytes: an exec's input passes the engine's API service and the
+container's monitor before ctr reads it.
+`)
+	return b.String()
+}
