@@ -134,9 +134,3 @@ func Explain(_ context.Context, file string, phase *string, asJSON *bool) error 
 	fmt.Println(failure.Format(d))
 	return nil
 }
-
-// Doctor checks the host and changes nothing.
-func Doctor(context.Context) error { return errors.ErrUnsupported }
-
-// Teardown removes what this project made.
-func Teardown(context.Context) error { return errors.ErrUnsupported }

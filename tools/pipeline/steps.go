@@ -27,9 +27,11 @@ import (
 // least every few seconds while it moves.
 const stall = 5 * time.Minute
 
+const engineStepName = "engine"
+
 // engineStep finds or starts the engine and connects to it.
 func (s *session) engineStep() run.Step {
-	return run.Step{Name: "engine", Phase: failure.Preflight, Budget: 10 * time.Minute, Stall: stall,
+	return run.Step{Name: engineStepName, Phase: failure.Preflight, Budget: 10 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			if err := s.connect(ctx, report); err != nil {
 				return run.Outcome{}, err
@@ -66,6 +68,7 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 		return err
 	}
 	s.connection, s.engine, s.info = connection, e, info
+	s.rememberNeighbours(ctx)
 	return nil
 }
 
@@ -142,14 +145,13 @@ func kubeconfig(cluster string) string {
 func (s *session) clusterStep(def settings.Suite) run.Step {
 	return run.Step{Name: "cluster", Phase: failure.ClusterCreate, Budget: 15 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			config, err := os.ReadFile(filepath.Join(s.root, def.KindConfig))
+			spec, err := s.spec(def)
 			if err != nil {
-				return run.Outcome{}, fmt.Errorf("read Kind configuration: %w", err)
+				return run.Outcome{}, err
 			}
 			c := s.cluster(def)
 			c.Progress = report
-			state, err := c.Up(ctx, cluster.Spec{Config: config, ConfigName: def.KindConfig, Workers: s.settings.Workers,
-				NodeImage: s.node.Ref, ExpectedVersion: s.node.KubernetesVersion, CgroupV1: s.info.CgroupVersion == "1"})
+			state, err := c.Up(ctx, spec)
 			if err != nil {
 				return run.Outcome{}, err
 			}
@@ -161,6 +163,26 @@ func (s *session) clusterStep(def settings.Suite) run.Step {
 			return run.Outcome{Skipped: state.Outcome == cluster.Reused, Detail: detail,
 				Works: []run.Work{{What: "the cluster answers", Evidence: detail}}}, nil
 		}}
+}
+
+// spec is what the suite's cluster is made of.
+func (s *session) spec(def settings.Suite) (cluster.Spec, error) {
+	config, err := os.ReadFile(filepath.Join(s.root, def.KindConfig))
+	if err != nil {
+		return cluster.Spec{}, fmt.Errorf("read Kind configuration: %w", err)
+	}
+	return cluster.Spec{Config: config, ConfigName: def.KindConfig, Workers: s.settings.Workers, NodeImage: s.node.Ref,
+		ExpectedVersion: s.node.KubernetesVersion, CgroupV1: s.info.CgroupVersion == "1", PortHolder: portHolder, BeforeDelete: s.beforeDelete}, nil
+}
+
+// portHolder names the program that listens on a port of this host, if that can
+// be told.
+func portHolder(port int) string {
+	holder, err := host.PortHolder(port)
+	if err != nil {
+		return ""
+	}
+	return holder
 }
 
 // compileStep compiles the suite while the cluster starts.

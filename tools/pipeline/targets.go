@@ -143,6 +143,7 @@ func (s *session) defaultSuite() (settings.Suite, error) {
 
 // lockStep takes the cluster for this run. A second run waits and says for whom.
 func (s *session) lockStep(def settings.Suite) run.Step {
+	s.suite = &def
 	return run.Step{Name: "lock", Phase: failure.Preflight, Budget: 30 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			name := s.cluster(def).Name
@@ -177,6 +178,7 @@ func (s *session) nodesStep(def settings.Suite) run.Step {
 
 // afterwards does what follows the steps whatever they came to.
 func (s *session) afterwards(ctx context.Context, result *run.Result) {
+	s.proveCode(ctx, result)
 	if result.Verdict != failure.Passed && s.onFailure != nil && context.Cause(ctx) == nil {
 		s.onFailure(ctx)
 	}
