@@ -66,8 +66,12 @@ func (h *host) ensure(ctx context.Context) (Connection, error) {
 		return Connection{}, err
 	}
 	started := false
-	if found == nil {
-		found, err = h.startEngine(ctx)
+	if found == nil || h.outdated(*found) {
+		if found == nil {
+			found, err = h.startEngine(ctx)
+		} else {
+			found, err = h.startPodman(ctx)
+		}
 		if err != nil {
 			return Connection{Changes: h.made}, err
 		}

@@ -83,7 +83,7 @@ func (h *host) startPodman(ctx context.Context) (*endpoint, error) {
 	if len(d.Sock) > maxSocketPath {
 		return nil, failure.New(failure.Configuration, "socket path is too long: "+d.Sock, "set XDG_RUNTIME_DIR to a shorter path", nil)
 	}
-	// It does not answer: end what is left of it before a new one.
+	// It does not answer, or not as it should: end it before a new one.
 	if err := d.Stop(ctx); err != nil {
 		return nil, fmt.Errorf("end unresponsive service: %w", err)
 	}
@@ -107,6 +107,20 @@ func (h *host) startPodman(ctx context.Context) (*endpoint, error) {
 			fmt.Sprintf("see %s; try `podman info`", d.LogFile()), err)
 	}
 	return &endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"}, nil
+}
+
+// outdated says that our service runs with a configuration that an earlier
+// version of this project, or this host before it changed, called for.
+func (h *host) outdated(e endpoint) bool {
+	if e.provider != Podman || e.url != h.podmanService().url() {
+		return false
+	}
+	conf, why, err := h.podmanConf()
+	if err != nil || len(why) == 0 {
+		return err == nil && fileExists(h.confFile())
+	}
+	same, err := containersconf.Same(h.confFile(), conf)
+	return err == nil && !same
 }
 
 // writeConf puts our configuration in place, or removes one that is not needed.

@@ -109,15 +109,33 @@ func unmark(list []any) (plain []any, add bool) {
 	return plain, add
 }
 
-// Write puts c into file, mode 0600, replacing it as a whole.
-func Write(file string, c Conf) error {
+// Same says whether file is what Write would make of c.
+func Same(file string, c Conf) (bool, error) {
+	text, err := encode(c)
+	if err != nil {
+		return false, err
+	}
+	have, err := os.ReadFile(file)
+	return err == nil && string(have) == text, nil
+}
+
+func encode(c Conf) (string, error) {
 	var b strings.Builder
 	b.WriteString(header)
 	if err := toml.NewEncoder(&b).Encode(c); err != nil {
-		return fmt.Errorf("encode engine configuration: %w", err)
+		return "", fmt.Errorf("encode engine configuration: %w", err)
+	}
+	return b.String(), nil
+}
+
+// Write puts c into file, mode 0600, replacing it as a whole.
+func Write(file string, c Conf) error {
+	text, err := encode(c)
+	if err != nil {
+		return err
 	}
 	tmp := file + ".new"
-	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write engine configuration: %w", err)
 	}
 	return os.Rename(tmp, file)

@@ -135,3 +135,19 @@ default_ulimits=["core=0:0","nofile=512:4096","nproc=-1:-1"]`, facts: bounded,
 		})
 	}
 }
+
+func TestSameSeesAChange(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "containers.conf")
+	c := Conf{}
+	c.set("engine", "runtime", "runc")
+	if err := Write(file, c); err != nil {
+		t.Fatal(err)
+	}
+	if same, err := Same(file, c); err != nil || !same {
+		t.Errorf("what was written is not the same: %v", err)
+	}
+	c.set("engine", "runtime", "crun")
+	if same, err := Same(file, c); err != nil || same {
+		t.Errorf("a change is not seen: %v", err)
+	}
+}
