@@ -62,10 +62,11 @@ func Handler(reader client.Reader) http.Handler {
 	})
 	mux.HandleFunc("GET /api/v1/analyses/{namespace}/{name}", func(w http.ResponseWriter, r *http.Request) {
 		var a v1alpha1.AIAnalysis
-		err := reader.Get(r.Context(), client.ObjectKey{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}, &a)
+		key := client.ObjectKey{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+		err := reader.Get(r.Context(), key, &a)
 		switch {
 		case apierrors.IsNotFound(err):
-			write(w, http.StatusNotFound, Problem{Detail: err.Error()})
+			write(w, http.StatusNotFound, Problem{Detail: "analysis " + key.String() + " not found"})
 		case err != nil:
 			write(w, http.StatusInternalServerError, Problem{Detail: err.Error()})
 		default:
