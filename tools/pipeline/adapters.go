@@ -33,6 +33,7 @@ func (e loadEngine) HostAddress(ctx context.Context) (listen, dial string, ok bo
 type loadNode struct {
 	engine engine.Engine
 	name   string
+	lost   func(*engine.LostExec) // told of a command that may still run
 }
 
 // Name is the container's name.
@@ -49,6 +50,7 @@ func (n loadNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdou
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if endErr := n.engine.EndExec(end, lost); endErr != nil {
+		n.lost(lost)
 		return errors.Join(err, fmt.Errorf("end what is left of it: %w", endErr))
 	}
 	return err

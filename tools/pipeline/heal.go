@@ -2,39 +2,237 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/avast/retry-go/v4"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/heal"
+	"github.com/jordigilh/kubernaut-e2e/tools/host"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
-// healBudget bounds the healing of one failure.
-const healBudget = 2 * time.Minute
+// keepRuns is how many runs of each name stay when the disk is full.
+const keepRuns = 3
 
-// heal puts right what a diagnosis names, as far as this package can: it gets
-// the engine back. What a step itself repairs by being repeated (a half-made
-// cluster, a partial load) needs no action here.
+// heal puts right what a diagnosis names and proves what the step stands on.
+// Steps that run side by side are healed one after the other: the second finds
+// what the first has put right.
 func (s *session) heal(ctx context.Context, step run.Step, d failure.Diagnosis) ([]run.Heal, bool) {
-	ctx, cancel := context.WithTimeout(ctx, healBudget)
-	defer cancel()
-	switch d.Class {
-	case failure.EngineConnection, failure.EngineBroken, failure.ClusterUnready:
-		err := retry.Do(func() error { return s.connect(ctx, s.console.Progress) },
-			retry.Context(ctx), retry.Attempts(0), retry.Delay(time.Second), retry.MaxDelay(10*time.Second), retry.LastErrorOnly(true))
-		heal := run.Heal{Action: "reconnect to " + s.connection.Provider, OK: err == nil, Effect: "it answers: version " + s.info.Version}
-		if err != nil {
-			heal.Effect = err.Error()
+	s.healing.Lock()
+	defer s.healing.Unlock()
+	if s.engine == nil && step.Name != engineStepName {
+		return nil, d.Retry == failure.RetryNow // a target without an engine
+	}
+	actions, ok := heal.Heal(ctx, heal.Request{Diagnosis: d, Phase: step.Phase, Hands: s.hands(),
+		Begin: func(do heal.Do) { s.console.Progress(progress.Update{What: "heal " + step.Name, Line: string(do)}) }})
+	heals := make([]run.Heal, 0, len(actions))
+	for _, a := range actions {
+		heals = append(heals, run.Heal{Action: a.Name, Effect: a.Effect, OK: a.OK})
+	}
+	return heals, ok
+}
+
+// hands is what can be done on this engine and host.
+func (s *session) hands() map[heal.Do]heal.Hand {
+	hands := map[heal.Do]heal.Hand{
+		heal.EngineAnswers: s.askEngine,
+		heal.Reconnect:     s.awaitEngine,
+		heal.RestartService: func(ctx context.Context) (string, error) {
+			return s.restarted(host.RestartService(ctx, s.hostOptions()))
+		},
+		heal.RestartMachine: func(ctx context.Context) (string, error) {
+			return s.restarted(host.RestartMachine(ctx, s.hostOptions(), s.settings.MachineRestart, settings.Label, s.neighbours))
+		},
+		heal.EndExecs: s.endExecs,
+		heal.Wait: func(ctx context.Context) (string, error) {
+			select {
+			case <-time.After(10 * time.Second):
+				return "10s later", nil
+			case <-ctx.Done():
+				return "", context.Cause(ctx)
+			}
+		},
+	}
+	if s.engine == nil {
+		return hands
+	}
+	hands[heal.FreeSpace] = heal.Space{Store: s.engine, Keep: append(s.builtRefs(), s.node.Ref), Since: s.started,
+		State: s.settings.State, KeepRuns: keepRuns}.Free
+	if s.suite == nil {
+		return hands
+	}
+	c := s.cluster(*s.suite)
+	hands[heal.RemoveStale] = heal.Stale{Engine: s.engine, Provider: c.Provider, StateDir: c.StateDir, Network: c.Network, Current: c.Name}.Remove
+	if len(s.nodes) > 0 {
+		hands[heal.ClusterAnswers] = s.repairCluster
+	}
+	if len(s.images) > 0 && len(s.nodes) > 0 {
+		hands[heal.ReloadImages] = redo(s.loadStep(s.builtRefs))
+		hands[heal.WorkloadRuns] = redo(s.deployStep(*s.suite))
+	}
+	return hands
+}
+
+// redo makes a step a hand: steps look first, so that one with nothing to do
+// proves that all is well.
+func redo(step run.Step) heal.Hand {
+	return func(ctx context.Context) (string, error) {
+		out, err := step.Do(ctx, progress.Discard)
+		if err != nil || out.Skipped {
+			return "", err
 		}
-		return []run.Heal{heal}, heal.OK
-	case failure.StaleState:
-		return []run.Heal{{Action: "look again at what is left from before", Effect: "the step repairs what is this project's", OK: true}}, true
-	default:
-		return nil, false
+		return out.Detail, nil
 	}
 }
 
-// evidence takes down the state of things before anything is healed or removed.
-func (s *session) evidence(ctx context.Context, step run.Step, err error) {
+func (s *session) hostOptions() host.Options {
+	provider := s.settings.Provider
+	if s.connection.Provider != "" {
+		provider = s.connection.Provider
+	}
+	return host.Options{Provider: provider, Log: s.log, Progress: s.console.Progress}
+}
+
+func (s *session) restarted(did bool, err error) (string, error) {
+	if err != nil || !did {
+		return "", err
+	}
+	return "it was restarted and answers", nil
+}
+
+func (s *session) askEngine(ctx context.Context) (string, error) {
+	if s.engine == nil {
+		return "", errors.New("no engine was found yet")
+	}
+	if err := s.engine.Ping(ctx); err != nil {
+		return "", err
+	}
+	return s.describeEngine() + " answers", nil
+}
+
+// awaitEngine tries to connect until ctx ends, ever less often. It starts a
+// service of ours that ended.
+func (s *session) awaitEngine(ctx context.Context) (string, error) {
+	began := time.Now()
+	started := false
+	var last error
+	err := retry.Do(func() error {
+		last = s.reconnect(ctx, &started)
+		return last
+	}, retry.Context(ctx), retry.Attempts(0), retry.Delay(250*time.Millisecond), retry.MaxDelay(3*time.Second),
+		retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)), retry.MaxJitter(200*time.Millisecond), retry.LastErrorOnly(true))
+	if err != nil {
+		return "", errors.Join(last, err)
+	}
+	effect := fmt.Sprintf("%s answers after %s", s.describeEngine(), time.Since(began).Round(100*time.Millisecond))
+	if started {
+		effect += "; its service was started"
+	}
+	return effect, nil
+}
+
+// reconnect keeps the engine's value where its address is the same: steps that
+// run beside this one use it.
+func (s *session) reconnect(ctx context.Context, started *bool) error {
+	if s.engine == nil {
+		return s.connect(ctx, s.console.Progress)
+	}
+	connection, err := host.EnsureEngine(ctx, s.hostOptions())
+	if err != nil {
+		return err
+	}
+	*started = *started || connection.Started
+	if connection.URL != s.connection.URL {
+		return s.connect(ctx, s.console.Progress) // a machine that was restarted may have another port
+	}
+	return s.engine.Ping(ctx)
+}
+
+// rememberNeighbours asks, while the engine answers, who else's containers run
+// in its machine: when it no longer does, that decides whether it may be
+// restarted.
+func (s *session) rememberNeighbours(ctx context.Context) {
+	if !s.info.Machine {
+		return
+	}
+	found, err := host.MachineForeign(ctx, s.hostOptions(), settings.Label)
+	if err != nil {
+		s.log.Debug("ask for other people's containers in the machine", "error", err)
+		return
+	}
+	s.neighbours = found
+}
+
+// lostExec remembers a command in a node that may still run.
+func (s *session) lostExec(lost *engine.LostExec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lost = append(s.lost, lost)
+}
+
+func (s *session) endExecs(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	lost := s.lost
+	s.lost = nil
+	s.mu.Unlock()
+	var names []string
+	var errs error
+	for _, l := range lost {
+		if err := s.engine.EndExec(ctx, l); err != nil && !errors.Is(err, engine.ErrNotFound) {
+			errs = errors.Join(errs, err)
+			continue
+		}
+		names = append(names, fmt.Sprintf("%s in %s", l.Cmd[0], l.Container))
+	}
+	if len(names) == 0 {
+		return "", errs
+	}
+	return "none is left of " + strings.Join(names, ", "), errs
+}
+
+// repairCluster starts stopped nodes, renews the kubeconfig and waits for the
+// API, and never makes the cluster anew: what is on it is needed.
+func (s *session) repairCluster(ctx context.Context) (string, error) {
+	c := s.cluster(*s.suite)
+	if s.node.Ref == "" { // a target that takes the cluster as it is
+		return s.startNodes(ctx)
+	}
+	spec, err := s.spec(*s.suite)
+	if err != nil {
+		return "", err
+	}
+	state, err := c.Repair(ctx, spec)
+	if err != nil || state.Outcome == cluster.Reused {
+		return "", err
+	}
+	return fmt.Sprintf("%d node(s) run and Kubernetes %s answers again: %s", len(state.Nodes), state.Version, state.Reason), nil
+}
+
+func (s *session) startNodes(ctx context.Context) (string, error) {
+	status, err := s.cluster(*s.suite).Status(ctx)
+	if err != nil {
+		return "", err
+	}
+	var started []string
+	for _, n := range status.Nodes {
+		if n.Running() {
+			continue
+		}
+		if err := s.engine.StartContainer(ctx, n.ID); err != nil {
+			return "", fmt.Errorf("start node %q: %w", n.Name, err)
+		}
+		started = append(started, n.Name)
+	}
+	if len(started) == 0 {
+		return "", nil
+	}
+	return "started " + strings.Join(started, ", "), nil
 }

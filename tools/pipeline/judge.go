@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"regexp"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -9,9 +10,10 @@ import (
 )
 
 // diagnose says what an error means, with what can be found out besides its
-// text: whether the engine answers and the nodes run now.
+// text: whether the engine answers and the nodes run now, and whether the step
+// ended in the same way before.
 func (s *session) diagnose(ctx context.Context, step run.Step, err error) failure.Diagnosis {
-	facts := failure.Facts{Step: step.Name}
+	facts := failure.Facts{Step: step.Name, AttemptsWithSameText: s.sameText(step.Name, err)}
 	if s.engine != nil && failure.As(err) == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
@@ -21,7 +23,38 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 			facts.NodesRunning = &running
 		}
 	}
-	return failure.Of(err, step.Phase, facts)
+	d := failure.Of(err, step.Phase, facts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.diagnoses == nil {
+		s.diagnoses = map[string]failure.Diagnosis{}
+	}
+	s.diagnoses[step.Name] = d
+	return d
+}
+
+// diagnosed is the last diagnosis of a step.
+func (s *session) diagnosed(step string) failure.Diagnosis {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.diagnoses[step]
+}
+
+// varying is what differs between two outputs of the same failure: times,
+// durations, identifiers, ports.
+var varying = regexp.MustCompile(`[0-9a-f]{12,}|[0-9]+`)
+
+// sameText counts the attempts of a step, this one included, that ended with
+// the same text.
+func (s *session) sameText(step string, err error) int {
+	key := step + "\x00" + varying.ReplaceAllString(err.Error(), "#")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.texts == nil {
+		s.texts = map[string]int{}
+	}
+	s.texts[key]++
+	return s.texts[key]
 }
 
 // nodesRun says whether every node of the cluster runs; known is false where

@@ -20,7 +20,7 @@ func (s *session) loadStep(refs func() []string) run.Step {
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			var nodes []load.Node
 			for _, name := range s.nodes {
-				nodes = append(nodes, loadNode{engine: s.engine, name: name})
+				nodes = append(nodes, loadNode{engine: s.engine, name: name, lost: s.lostExec})
 			}
 			results, err := load.Load(ctx, load.Request{Refs: refs(), Nodes: nodes, Engine: loadEngine{s.engine}, Strategy: s.settings.LoadStrategy,
 				TempDir: s.folder.Path, Log: s.log, Progress: report, Note: s.noteLoad})

@@ -45,13 +45,21 @@ type session struct {
 	engine      engine.Engine
 	info        engine.Info
 	node        nodeimage.Result
-	nodes       []string // of the cluster, by container name
+	nodes       []string        // of the cluster, by container name
+	suite       *settings.Suite // whose cluster the steps are about; nil: none
+	started     time.Time
+	neighbours  []string   // other people's containers in the engine's machine; nil: unknown
+	healing     sync.Mutex // one healing at a time
 	lock        *cluster.Lock
 	failedSuite *suite.Failure
 	onFailure   func(context.Context)
 
-	mu     sync.Mutex
-	images map[string]hapi.Image // by the name the suite gives them
+	mu        sync.Mutex
+	images    map[string]hapi.Image // by the name the suite gives them
+	lost      []*engine.LostExec    // commands in nodes that may still run
+	diagnoses map[string]failure.Diagnosis
+	texts     map[string]int // how often a step ended with a text
+	collected int            // collections of evidence
 }
 
 // open reads the settings and starts the files and the display of a run.
@@ -64,7 +72,7 @@ func open(name string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{name: name, root: root, settings: set, images: map[string]hapi.Image{}}
+	s := &session{name: name, root: root, settings: set, started: time.Now(), images: map[string]hapi.Image{}}
 	folder, moved, err := run.NewFolder(set.State, name, time.Now())
 	if err != nil {
 		return nil, err
@@ -80,7 +88,7 @@ func open(name string) (*session, error) {
 		return nil, err
 	}
 	s.runner = &run.Runner{Journal: s.journal, Progress: s.console.Progress, Now: time.Now, Delay: time.Second,
-		Diagnose: s.diagnose, Evidence: s.evidence, Heal: s.heal}
+		Diagnose: s.diagnose, Evidence: s.evidence, Heal: s.heal, Ready: s.heal}
 	return s, nil
 }
 

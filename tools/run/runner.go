@@ -46,6 +46,9 @@ type Runner struct {
 	Evidence func(ctx context.Context, step Step, err error)
 	// Heal puts right what a diagnosis names; ok only if that was proven.
 	Heal func(ctx context.Context, step Step, d failure.Diagnosis) (heals []Heal, ok bool)
+	// Ready proves what a step stands on before it is repeated without
+	// healing, and puts right what is missing; not ok: it is not repeated.
+	Ready func(ctx context.Context, step Step, d failure.Diagnosis) (heals []Heal, ok bool)
 	// Attempts bounds the tries of one step; 0 means 3.
 	Attempts uint
 	// Delay is the first pause before a retry; it doubles, with jitter.
@@ -191,13 +194,16 @@ func (r *Runner) mayRetry(ctx context.Context, s Step, d failure.Diagnosis, atte
 	if uint(attempt) >= r.attempts() || d.Retry == failure.FailFast || d.Verdict(s.Phase) != failure.Infrastructure {
 		return false
 	}
+	act := r.Heal
 	if d.Retry != failure.HealThenRetry {
-		return true
+		if act = r.Ready; act == nil {
+			return true
+		}
 	}
-	if r.Heal == nil {
+	if act == nil {
 		return false
 	}
-	heals, ok := r.Heal(ctx, s, d)
+	heals, ok := act(ctx, s, d)
 	for _, h := range heals {
 		h.Step = s.Name
 		result.heal(h)
