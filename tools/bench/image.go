@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
@@ -25,31 +26,56 @@ var (
 	sharedImage = []tree{{"base1", 60, 150e6}, {"base2", 60, 150e6}, {"own", 5, 5e6}}
 )
 
-// image builds an image and returns its reference. kind "cold" is the big
-// image; "b" and "c" are it with one file changed in that layer; "ten" shares
-// all but its own layer with the others of that kind.
+// recipe is an image: layers on top of another image. Bases are images of
+// their own, so that what is shared is shared whatever the engine's build cache
+// makes of it.
+type recipe struct {
+	on     string // recipe of the base; empty: none
+	layers []string
+	change string // layer that differs from variant to variant
+}
+
+var recipes = map[string]recipe{
+	"a":    {layers: []string{"a"}},
+	"ab":   {on: "a", layers: []string{"b"}},
+	"cold": {on: "ab", layers: []string{"c"}},
+	"c":    {on: "ab", layers: []string{"c"}, change: "c"},
+	"b":    {on: "a", layers: []string{"b", "c"}, change: "b"},
+	"base": {layers: []string{"base1", "base2"}},
+	"ten":  {on: "base", layers: []string{"own"}, change: "own"},
+}
+
+// image builds a recipe's image, unless it is there, and returns its reference.
 func (b *bench) image(ctx context.Context, kind string, variant int) (string, error) {
 	ref := fmt.Sprintf("localhost/kubernaut-e2e-bench/%s:%d", kind, variant)
-	if _, err := b.Engine.Image(ctx, ref); err == nil && kind != "b" && kind != "c" {
+	if slices.Contains(b.built, ref) {
 		return ref, nil
 	}
-	b.Progress(progress.Update{What: "bench", Line: "build " + ref})
-	layers, dir, change := bigImage, filepath.Join(b.dir, "big"), kind
-	if kind == "ten" {
-		layers, dir, change = sharedImage, filepath.Join(b.dir, "ten"), "own"
+	r := recipes[kind]
+	from := "scratch"
+	if r.on != "" {
+		var err error
+		if from, err = b.image(ctx, r.on, 0); err != nil {
+			return "", err
+		}
 	}
-	dockerfile := "FROM scratch\n"
-	for _, l := range layers {
+	b.Progress(progress.Update{What: "bench", Line: "build " + ref})
+	dir := filepath.Join(b.dir, kind)
+	defer os.RemoveAll(dir) //nolint:errcheck // Run removes what is left
+	dockerfile := "FROM " + from + "\n"
+	for _, l := range slices.Concat(bigImage, sharedImage) {
+		if !slices.Contains(r.layers, l.name) {
+			continue
+		}
 		if err := l.write(dir, b.Scale); err != nil {
 			return "", err
 		}
 		dockerfile += fmt.Sprintf("COPY %s /%s\n", l.name, l.name)
 	}
-	if variant > 0 {
-		if err := os.WriteFile(filepath.Join(dir, change, "changed"), fmt.Appendf(nil, "%s %d\n", kind, variant), 0o600); err != nil {
+	if r.change != "" {
+		if err := os.WriteFile(filepath.Join(dir, r.change, "changed"), fmt.Appendf(nil, "%s %d\n", kind, variant), 0o600); err != nil {
 			return "", err
 		}
-		defer os.Remove(filepath.Join(dir, change, "changed")) //nolint:errcheck // the next build writes it anew
 	}
 	dockerfile += "LABEL " + settings.Label + "=true\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {

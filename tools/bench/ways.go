@@ -105,7 +105,7 @@ func (b *bench) forget(ctx context.Context, nodes []load.Node) error {
 
 func (b *bench) removeImages(ctx context.Context) error {
 	var errs []error
-	for _, img := range b.built {
+	for _, img := range slices.Backward(b.built) {
 		if _, err := b.Engine.Image(ctx, img); err == nil {
 			errs = append(errs, b.Engine.RemoveImage(ctx, img, true))
 		}

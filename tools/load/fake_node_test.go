@@ -36,7 +36,8 @@ type fakeNode struct {
 	hook func(n int, stdin io.Reader) (io.Reader, error)
 	// after, if set, gets the import's own error and returns what is reported.
 	after func(n int, err error) error
-	down  error // every exec fails with it
+	keeps []byte // the manifest that an OCI archive would carry
+	down  error  // every exec fails with it
 }
 
 func newNode(name string) *fakeNode {
@@ -208,6 +209,10 @@ func (n *fakeNode) index(got map[string][]byte, have map[digest.Digest][]byte) (
 	}
 	for _, tag := range list[0].RepoTags {
 		targets[tag] = digest.FromBytes(encodeAny(m))
+		if n.keeps != nil {
+			targets[tag] = digest.FromBytes(n.keeps)
+			n.blobs[targets[tag]] = n.keeps
+		}
 	}
 	return targets, []ocispec.Manifest{m}, nil
 }

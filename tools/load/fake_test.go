@@ -128,7 +128,7 @@ func (img *fakeImage) save(w io.Writer) error {
 		RepoTags []string
 		Layers   []string
 	}
-	id := digest.Digest(img.info.ID).Encoded()
+	id := digest.FromBytes(img.config).Encoded()
 	m := entry{Config: id + ".json", RepoTags: img.info.Names}
 	for _, l := range img.layers {
 		name := digest.FromBytes(l).Encoded() + ".tar"

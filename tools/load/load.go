@@ -58,7 +58,7 @@ var ErrNotFound = errors.New("no such image")
 
 // Image is an image of the engine.
 type Image struct {
-	ID      string   // "sha256:…" of the configuration
+	ID      string   // "sha256:…" of the configuration; Docker's containerd image store: of the manifest
 	Names   []string // full references, NAME:TAG
 	Digests []string // of manifests, bare or NAME@DIGEST; may be empty
 	OS      string

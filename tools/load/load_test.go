@@ -110,6 +110,22 @@ func TestOnlyWhatIsMissing(t *testing.T) {
 	}
 }
 
+// Docker's containerd image store calls the manifest's digest the image's ID.
+func TestImageNamedByItsManifest(t *testing.T) {
+	img := newImage(t, name, layer(1, 100_000))
+	e := newEngine(img)
+	_, manifest, _ := strings.Cut(img.info.Digests[0], "@")
+	img.info.ID = manifest
+	n := newNode("a")
+	n.keeps = img.manifest
+	req := request(e, n)
+	req.TempDir = t.TempDir()
+	r, err := load.Load(t.Context(), req)
+	if err != nil || r[0].Strategy != load.Archive || len(r[0].Skipped) != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestTagOnly(t *testing.T) {
 	img := newImage(t, name, layer(1, 100_000))
 	n := newNode("a")

@@ -195,7 +195,7 @@ func (l *loader) reachable(ctx context.Context) {
 
 // fits returns a typed failure if the node has not room for need bytes.
 func (l *loader) fits(t *target, need int64) error {
-	if t.inv.Free == 0 || t.inv.Free >= need {
+	if t.inv.Free < 0 || t.inv.Free >= need {
 		return nil
 	}
 	return failure.New(failure.Resources,

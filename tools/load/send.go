@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +22,13 @@ import (
 func (l *loader) feed(ctx context.Context, targets []*target, total int64, skip func(*target) map[digest.Digest]bool, fill func(context.Context, *transfer.Fan) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	what := "load " + l.src.ref + " into " + targets[0].node.Name()
+	if n := len(targets) - 1; n > 0 {
+		what += fmt.Sprintf(" and %d more", n)
+	}
 	var done atomic.Int64
 	fan := &transfer.Fan{Progress: func(n int64) {
-		l.req.Progress(progress.Update{What: "load " + l.src.ref, Done: done.Add(n), Total: total})
+		l.req.Progress(progress.Update{What: what, Done: done.Add(n), Total: total})
 	}}
 	var imports sync.WaitGroup
 	for _, t := range targets {
@@ -110,6 +115,9 @@ func (l *loader) attend(ctx context.Context, t *target, b *transfer.Branch, drop
 // stream feeds all nodes from one export.
 func (l *loader) stream(ctx context.Context, targets []*target) error {
 	diffs := l.src.want.DiffIDs
+	if l.src.tarball == nil && slices.Contains(l.src.digests, l.src.want.ID) {
+		return &impossible{"the engine names images by their manifest (containerd image store), which an export made anew would not keep"}
+	}
 	blobs := diffs // an engine's export names uncompressed layers
 	if l.src.tarball != nil {
 		blobs = (&content{manifest: l.src.tarball.manifest}).blobs()

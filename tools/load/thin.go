@@ -86,6 +86,9 @@ func (l *loader) pusher(ctx context.Context) (*pusher, error) {
 	if len(l.src.digests) == 0 {
 		return nil, &impossible{"the engine names no manifest digest of the image"}
 	}
+	if slices.Contains(l.src.digests, l.src.want.ID) {
+		return nil, &impossible{"the engine names images by their manifest (containerd image store)"}
+	}
 	p.digest = l.src.digests[0]
 	return p, nil
 }

@@ -99,11 +99,11 @@ func TestStalledNode(t *testing.T) {
 	img := newImage(t, name, layer(1, 8_000_000))
 	hangs, good := newNode("hangs"), newNode("good")
 	hangs.hook = func(int, io.Reader) (io.Reader, error) {
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(6 * time.Second)
 		return nil, errors.New("killed")
 	}
 	req := request(pushEngine{newEngine(img)}, hangs, good)
-	req.Stall, req.Attempts, req.Strategy = 300*time.Millisecond, 1, load.Thin
+	req.Stall, req.Attempts, req.Strategy = 2*time.Second, 1, load.Thin
 	r, err := load.Load(t.Context(), req)
 	if err == nil || r[0].Verified || !r[1].Verified {
 		t.Errorf("%+v, %v", r, err)

@@ -19,7 +19,7 @@ type Inventory struct {
 	Arch        string                   // as Go names it, e.g. "amd64"
 	Snapshotter string                   // that the kubelet's images are unpacked with
 	Local       bool                     // ctr can import without the transfer service (containerd ≥ 2)
-	Free        int64                    // bytes free where containerd keeps its content
+	Free        int64                    // bytes free where containerd keeps its content; -1 if unknown
 	Blobs       map[digest.Digest]bool   // whole blobs in the content store
 	Snapshots   map[digest.Digest]bool   // chain IDs of unpacked layers
 	Images      map[string]digest.Digest // the names asked for → what they point to
@@ -30,7 +30,9 @@ type Inventory struct {
 
 // Image identifies an image independently of how it was packed.
 type Image struct {
-	ID      digest.Digest   // digest of the configuration
+	// ID is the digest of the configuration. Docker's containerd image store
+	// names images by the digest of their manifest or index instead.
+	ID      digest.Digest
 	DiffIDs []digest.Digest // of the layers, uncompressed, bottom first
 }
 
@@ -58,8 +60,12 @@ echo '# free'; d=/var/lib/containerd; test -d $d || d=/var; df -Pk $d | tail -n 
 echo '# blobs'; ctr -n k8s.io content ls -q || exit 1
 echo '# snapshots'; ctr -n k8s.io snapshots --snapshotter "$sn" ls || exit 1
 echo '# images'; list=$(ctr -n k8s.io images ls "$@" 2>/dev/null) || exit 1; echo "$list"
-echo "$list" | awk 'NR > 1 { print $3 }' | sort -u | while read d; do
-  echo "# blob $d"; ctr -n k8s.io content get "$d" 2>/dev/null; echo
+get() { echo "# blob $1"; ctr -n k8s.io content get "$1" 2>/dev/null; echo; }
+echo "$list" | awk 'NR > 1 { print $2, $3 }' | sort -u | while read t d; do
+  get "$d"
+  case "$t" in *index*|*list*)
+    for m in $(ctr -n k8s.io content get "$d" 2>/dev/null | grep -o 'sha256:[0-9a-f]\{64\}' | sort -u); do get "$m"; done;;
+  esac
 done
 echo '# kubelet'; crictl --timeout 5s images -o json 2>/dev/null
 echo '# end'
@@ -84,6 +90,7 @@ func Look(ctx context.Context, r Runner, names ...string) (*Inventory, error) {
 
 func parse(out string) (*Inventory, error) {
 	inv := &Inventory{
+		Free:  -1,
 		Blobs: map[digest.Digest]bool{}, Snapshots: map[digest.Digest]bool{},
 		Images: map[string]digest.Digest{}, texts: map[digest.Digest][]byte{},
 	}
@@ -171,7 +178,7 @@ func (inv *Inventory) Prove(node, name string, want Image) error {
 	if err != nil {
 		return fail(true, "%v", err)
 	}
-	if config != want.ID {
+	if config != want.ID && target != want.ID {
 		return fail(false, "is another image, %s instead of %s", config, want.ID)
 	}
 	if !inv.Blobs[config] {
@@ -183,7 +190,7 @@ func (inv *Inventory) Prove(node, name string, want Image) error {
 		}
 	}
 	if inv.Kubelet != nil && !strings.HasPrefix(name, "sha256:") {
-		if seen, ok := inv.Kubelet[name]; !ok || seen != want.ID {
+		if seen, ok := inv.Kubelet[name]; !ok || seen != config {
 			return fail(false, "containerd has it but its CRI service does not show it to the kubelet yet")
 		}
 	}
