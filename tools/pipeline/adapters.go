@@ -12,7 +12,18 @@ import (
 )
 
 // loadEngine is an engine as the load package sees it.
-type loadEngine struct{ engine.Engine }
+type loadEngine struct {
+	engine.Engine
+	connect func(context.Context) error // to an engine that does not answer
+}
+
+// Ping asks the engine, and gets one back that went away.
+func (e loadEngine) Ping(ctx context.Context) error {
+	if e.Engine.Ping(ctx) == nil {
+		return nil
+	}
+	return e.connect(ctx)
+}
 
 // Image inspects an image.
 func (e loadEngine) Image(ctx context.Context, ref string) (load.Image, error) {

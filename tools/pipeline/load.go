@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -19,11 +20,12 @@ func (s *session) loadStep(refs func() []string) run.Step {
 	return run.Step{Name: "load", Phase: failure.Load, Budget: 20 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			var nodes []load.Node
+			var mishaps mishaps
 			for _, name := range s.nodes {
 				nodes = append(nodes, loadNode{engine: s.engine, name: name, lost: s.lostExec})
 			}
-			results, err := load.Load(ctx, load.Request{Refs: refs(), Nodes: nodes, Engine: loadEngine{s.engine}, Strategy: s.settings.LoadStrategy,
-				TempDir: s.folder.Path, Log: s.log, Progress: report, Note: s.noteLoad})
+			results, err := load.Load(ctx, load.Request{Refs: refs(), Nodes: nodes, Engine: loadEngine{s.engine, func(ctx context.Context) error { return mishaps.connect(ctx, s) }}, Strategy: s.settings.LoadStrategy,
+				TempDir: s.folder.Path, Log: s.log, Progress: report, Note: func(e load.Event) { mishaps.add(e); s.noteLoad(e) }})
 			out := run.Outcome{Skipped: true}
 			var sent int64
 			for _, r := range results {
@@ -37,8 +39,53 @@ func (s *session) loadStep(refs func() []string) run.Step {
 			}
 			out.Detail = fmt.Sprintf("%d image(s) on %d node(s) verified, %s sent", len(results)/max(len(nodes), 1), len(nodes), humanize.Bytes(uint64(sent)))
 			out.Works = []run.Work{{What: "the images are on every node", Evidence: out.Detail}}
+			out.Heals = mishaps.heals()
 			return out, nil
 		}}
+}
+
+// mishaps are what went wrong within a load that then passed: a run in which
+// something was put right must not look like one in which nothing was wrong.
+type mishaps struct {
+	mu      sync.Mutex
+	failed  int
+	first   error
+	started bool // the engine's service was
+}
+
+func (m *mishaps) connect(ctx context.Context, s *session) error {
+	started := false
+	err := s.reconnect(ctx, &started)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.started = m.started || started
+	return err
+}
+
+func (m *mishaps) add(e load.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.Kind != "fail" {
+		return
+	}
+	m.failed++
+	if m.first == nil {
+		m.first = e.Err
+	}
+}
+
+func (m *mishaps) heals() []run.Heal {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var heals []run.Heal
+	if m.started {
+		heals = append(heals, run.Heal{Action: "start the engine's service", Effect: "it answers again", OK: true})
+	}
+	if m.failed > 0 {
+		heals = append(heals, run.Heal{Action: "send again what the nodes lack", OK: true,
+			Effect: fmt.Sprintf("every node has it, verified, after %d broken transfer(s): %v", m.failed, m.first)})
+	}
+	return heals
 }
 
 // noteLoad journals what happens within a load. The end of each node's load is

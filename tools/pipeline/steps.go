@@ -160,7 +160,11 @@ func (s *session) clusterStep(def settings.Suite) run.Step {
 			if state.Reason != "" {
 				detail += ": " + state.Reason
 			}
-			return run.Outcome{Skipped: state.Outcome == cluster.Reused, Detail: detail,
+			var heals []run.Heal
+			if state.Outcome == cluster.Repaired {
+				heals = []run.Heal{{Action: "repair the cluster", Effect: "it is ready again: " + state.Reason, OK: true}}
+			}
+			return run.Outcome{Skipped: state.Outcome == cluster.Reused, Detail: detail, Heals: heals,
 				Works: []run.Work{{What: "the cluster answers", Evidence: detail}}}, nil
 		}}
 }

@@ -33,6 +33,7 @@ type Outcome struct {
 	Detail  string // one line: what is there now
 	Works   []Work
 	Nodes   []NodeResult
+	Heals   []Heal // what the step put right by itself
 }
 
 // Runner carries out steps. The zero value of every func field means "none".
@@ -163,6 +164,7 @@ func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
 	if out.Skipped {
 		kind, sr.State = Skip, Skip
 	}
+	r.healed(s, attempts, out.Heals, result)
 	for _, n := range out.Nodes {
 		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Done, Node: n.Node, Strategy: n.Strategy, Bytes: n.Bytes, DurationMS: n.DurationMS, Detail: n.Ref})
 	}
@@ -204,12 +206,17 @@ func (r *Runner) mayRetry(ctx context.Context, s Step, d failure.Diagnosis, atte
 		return false
 	}
 	heals, ok := act(ctx, s, d)
+	r.healed(s, attempt, heals, result)
+	return ok
+}
+
+// healed puts recovery actions on record.
+func (r *Runner) healed(s Step, attempt int, heals []Heal, result *collector) {
 	for _, h := range heals {
 		h.Step = s.Name
 		result.heal(h)
 		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Healed, Attempt: attempt, Detail: h.Action + ": " + h.Effect})
 	}
-	return ok
 }
 
 // attempt is one try within its budget, ended when nothing moves for too long.
