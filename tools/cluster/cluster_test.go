@@ -3,19 +3,17 @@ package cluster
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	kind "sigs.k8s.io/kind/pkg/cluster"
+	"sigs.k8s.io/kind/pkg/cluster/nodes"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
-	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
 // fakeEngine holds containers in memory.
@@ -74,6 +72,9 @@ func (f *fakeKind) Delete(string, string) error {
 }
 func (f *fakeKind) KubeConfig(string, bool) (string, error) { return "", errors.New("no cluster") }
 func (f *fakeKind) CollectLogs(string, string) error        { return nil }
+func (f *fakeKind) ListInternalNodes(string) ([]nodes.Node, error) {
+	return nil, nil
+}
 
 func node(name, suffix string) engine.Container {
 	return engine.Container{Name: name + suffix, State: "running", Labels: map[string]string{KindLabel: name, "kubernaut-e2e": "true"}}
@@ -210,39 +211,5 @@ func TestPlanInputs(t *testing.T) {
 	}
 	if inputs(Spec{NodeImage: "x:1", CgroupV1: true, ExpectedVersion: "v1.34.4"}) != base {
 		t.Error("Kubernetes 1.34 needs no consent to cgroup v1")
-	}
-}
-
-func TestLockNamesItsHolder(t *testing.T) {
-	dir := t.TempDir()
-	first, err := Acquire(t.Context(), dir, "a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if other, err := Acquire(t.Context(), dir, "b", nil); err != nil || other.Release() != nil {
-		t.Fatalf("another cluster's lock: %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
-	defer cancel()
-	told := ""
-	_, err = Acquire(ctx, dir, "a", func(u progress.Update) { told = u.Line })
-	who := Holder{PID: os.Getpid(), Command: commandLine()}
-	for _, want := range []string{who.Command, "process"} {
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(told, want) {
-			t.Errorf("error %v, told %q, want %q in both", err, told, want)
-		}
-	}
-	if !errors.Is(err, context.DeadlineExceeded) || failure.As(err).Class != failure.StaleState {
-		t.Errorf("error %v", err)
-	}
-	if err := first.Release(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := Acquire(t.Context(), dir, "a", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := again.Release(); err != nil {
-		t.Error(err)
 	}
 }

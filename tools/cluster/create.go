@@ -36,6 +36,9 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	done, err := c.createNodes(within, k, p)
 	if err != nil {
 		err = lostOutput(fmt.Errorf("create cluster %q: %w", c.Name, err))
+		if ctx.Err() == nil {
+			err = c.withJournal(ctx, k, err)
+		}
 		if ctx.Err() == nil && spec.BeforeDelete != nil {
 			spec.BeforeDelete(ctx, err.Error())
 		}
@@ -69,7 +72,7 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 		return State{}, err
 	}
 	if err := c.waitReady(ctx, client, p, or(spec.ReadyTimeout, 3*time.Minute)); err != nil {
-		return State{}, err
+		return State{}, c.withJournal(ctx, k, err)
 	}
 	made, err := c.containers(ctx)
 	if err != nil {

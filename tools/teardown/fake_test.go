@@ -106,7 +106,10 @@ func (s scoped) Containers(ctx context.Context, l ...string) ([]engine.Container
 }
 func (s scoped) Images(ctx context.Context, l ...string) ([]engine.Image, error) {
 	all, err := s.Engine.Images(ctx, l...)
-	return slices.DeleteFunc(all, func(i engine.Image) bool { return !slices.ContainsFunc(i.Tags, s.mine) }), err
+	for i := range all {
+		all[i].Tags = slices.DeleteFunc(all[i].Tags, func(tag string) bool { return !s.mine(tag) })
+	}
+	return slices.DeleteFunc(all, func(i engine.Image) bool { return len(i.Tags) == 0 }), err
 }
 func (s scoped) Networks(ctx context.Context, l ...string) ([]engine.Network, error) {
 	all, err := s.Engine.Networks(ctx, l...)
