@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
 // Command is one program to run.
@@ -137,4 +139,16 @@ func (l *lines) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Join(l.kept, "\n")
+}
+
+// GoLines reports the output of the go command's -v flag: the name of a package
+// that is being compiled only shows that something moves, all else is shown.
+func GoLines(what string, report progress.Func) func(line string) {
+	return func(line string) {
+		if strings.ContainsAny(line, " #") {
+			report.Or()(progress.Update{What: what, Line: line})
+			return
+		}
+		report.Or()(progress.Update{What: what + ": " + line})
+	}
 }

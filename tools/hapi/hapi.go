@@ -110,9 +110,9 @@ func (r Request) stage(ctx context.Context, report progress.Func) (Inputs, error
 func (r Request) compile(ctx context.Context, program string, report progress.Func) error {
 	goos, goarch, _ := strings.Cut(r.Platform, "/")
 	_, err := command.Run(ctx, command.Command{
-		Name: "go", Args: []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, r.Image.Program}, Dir: r.Root,
+		Name: "go", Args: []string{"build", "-v", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, r.Image.Program}, Dir: r.Root,
 		Env:   []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch},
-		Lines: func(l string) { report.Or()(progress.Update{What: "compile " + r.Image.Name, Line: l}) },
+		Lines: command.GoLines("compile "+r.Image.Name, report),
 	})
 	var failed *command.Error
 	if errors.As(err, &failed) && ctx.Err() == nil && strings.Contains("\n"+failed.Output, "\n# ") {

@@ -4,6 +4,7 @@ package progress
 
 // Update is one observation of a long operation.
 type Update struct {
+	Step  string // the step it belongs to; the runner of the steps fills it in
 	What  string // the subject, e.g. "build hapi" or "load node-1"
 	Done  int64  // bytes moved so far; 0 when bytes say nothing here
 	Total int64  // bytes to move; 0 when unknown

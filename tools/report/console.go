@@ -25,10 +25,10 @@ type Console struct {
 	style  Style
 	now    func() time.Time
 	mu     sync.Mutex
-	steps  map[string]time.Time // running steps and when they began
-	latest progress.Update
-	folded bool      // a group is open
-	shown  time.Time // when anything was last written
+	steps  map[string]time.Time       // running steps and when they began
+	latest map[string]progress.Update // of each running step
+	folded bool                       // a group is open
+	shown  time.Time                  // when anything was last written
 	done   chan struct{}
 	closed sync.Once
 }
@@ -50,7 +50,7 @@ func NewConsole(out io.Writer, style Style, now func() time.Time) *Console {
 	if style.Width < 40 {
 		style.Width = 80
 	}
-	c := &Console{out: out, style: style, now: now, steps: map[string]time.Time{}, shown: now(), done: make(chan struct{})}
+	c := &Console{out: out, style: style, now: now, steps: map[string]time.Time{}, latest: map[string]progress.Update{}, shown: now(), done: make(chan struct{})}
 	go c.beat()
 	return c
 }
@@ -70,7 +70,7 @@ func (c *Console) Close() {
 func (c *Console) Progress(u progress.Update) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.latest = u
+	c.latest[u.Step] = u
 	if c.style.Lines && u.Line != "" {
 		c.write("  | " + u.Line)
 	}
@@ -100,7 +100,7 @@ func (c *Console) Event(e run.Event) {
 	switch e.Kind {
 	case run.Start:
 		c.steps[e.Step] = c.now()
-		c.latest = progress.Update{}
+		delete(c.latest, e.Step)
 		if c.style.Groups {
 			c.group()
 		} else if !c.style.Terminal {
@@ -207,27 +207,31 @@ func (c *Console) beat() {
 	}
 }
 
-// live says what runs, for how long, and the newest progress.
+// live says what runs, for how long, and the newest progress of each.
 func (c *Console) live() string {
 	var parts []string
 	for _, name := range sortedKeys(c.steps) {
-		parts = append(parts, fmt.Sprintf("%s %s", name, Took(c.now().Sub(c.steps[name]))))
+		part := name + " " + Took(c.now().Sub(c.steps[name]))
+		if news := c.news(c.latest[name]); news != "" {
+			part += " (" + news + ")"
+		}
+		parts = append(parts, part)
 	}
-	line := "  ... " + strings.Join(parts, ", ")
-	u := c.latest
-	if u.What != "" {
-		line += "  " + u.What
-	}
+	return "  ... " + strings.Join(parts, ", ")
+}
+
+func (c *Console) news(u progress.Update) string {
+	words := []string{u.What}
 	switch {
 	case u.Total > 0:
-		line += fmt.Sprintf("  %s / %s", humanize.Bytes(uint64(u.Done)), humanize.Bytes(uint64(u.Total)))
+		words = append(words, humanize.Bytes(uint64(u.Done))+" / "+humanize.Bytes(uint64(u.Total)))
 	case u.Done > 0:
-		line += "  " + humanize.Bytes(uint64(u.Done))
+		words = append(words, humanize.Bytes(uint64(u.Done)))
 	}
 	if u.Line != "" && !c.style.Lines {
-		line += "  " + u.Line
+		words = append(words, strings.TrimSpace(u.Line))
 	}
-	return line
+	return strings.TrimSpace(strings.Join(words, "  "))
 }
 
 // Took writes a duration as people read it: 0.3s, 12.0s, 3m05s.

@@ -90,7 +90,7 @@ func TestPlainOutputHasNoEscapes(t *testing.T) {
 		out := &screen{}
 		c := NewConsole(out, Style{Lines: true}, time.Now)
 		c.Event(run.Event{Kind: run.Start, Step: "build"})
-		c.Progress(progress.Update{What: "build", Line: "STEP 1/3: FROM scratch"})
+		c.Progress(progress.Update{Step: "load", What: "build", Line: "STEP 1/3: FROM scratch"})
 		c.Verbatim("[It] passes")
 		c.Print("note")
 		c.Event(run.Event{Kind: run.Failed, Step: "build", Class: "network", Error: "one\ntwo"})
@@ -114,7 +114,7 @@ func TestLiveLineFitsTheTerminal(t *testing.T) {
 		out := &screen{}
 		c := NewConsole(out, Style{Terminal: true, Width: 60}, time.Now)
 		c.Event(run.Event{Kind: run.Start, Step: "load"})
-		c.Progress(progress.Update{What: "löad node-1", Done: 10_000_000, Total: 2_000_000_000, Line: strings.Repeat("ö long ", 40)})
+		c.Progress(progress.Update{Step: "load", What: "löad node-1", Done: 10_000_000, Total: 2_000_000_000, Line: strings.Repeat("ö long ", 40)})
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		c.Event(run.Event{Kind: run.Done, Step: "load", Detail: "verified"})
@@ -192,7 +192,7 @@ func TestConsoleTakesWhatComesAtOnce(t *testing.T) {
 			step := fmt.Sprint("step-", i)
 			c.Event(run.Event{Kind: run.Start, Step: step})
 			for range 100 {
-				c.Progress(progress.Update{What: step, Done: 1})
+				c.Progress(progress.Update{Step: "load", What: step, Done: 1})
 				c.Verbatim("line of " + step)
 			}
 			c.Event(run.Event{Kind: run.Done, Step: step})

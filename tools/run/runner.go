@@ -221,8 +221,7 @@ func (r *Runner) healed(s Step, attempt int, heals []Heal, result *collector) {
 
 // attempt is one try within its budget, ended when nothing moves for too long.
 func (r *Runner) attempt(ctx context.Context, s Step) (Outcome, error) {
-	budget := fmt.Errorf("step %s: not done within its %s", s.Name, s.Budget)
-	ctx, cancelBudget := context.WithTimeoutCause(ctx, s.Budget, budget)
+	ctx, cancelBudget := context.WithTimeoutCause(ctx, s.Budget, s.overdue(fmt.Sprintf("step %s was not done within its %s", s.Name, s.Budget)))
 	defer cancelBudget()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -231,11 +230,12 @@ func (r *Runner) attempt(ctx context.Context, s Step) (Outcome, error) {
 	moved.Store(r.Now().UnixNano())
 	report := func(u progress.Update) {
 		moved.Store(r.Now().UnixNano())
+		u.Step = s.Name
 		r.Progress.Or()(u)
 	}
 	if s.Stall > 0 {
 		go watch(ctx, s.Stall, func() time.Duration { return time.Duration(r.Now().UnixNano() - moved.Load()) }, func() {
-			cancel(fmt.Errorf("step %s: stalled, no output and no bytes for %s", s.Name, s.Stall))
+			cancel(s.overdue(fmt.Sprintf("step %s stalled: no output and no bytes for %s", s.Name, s.Stall)))
 		})
 	}
 	out, err := s.Do(ctx, report)
@@ -247,6 +247,16 @@ func (r *Runner) attempt(ctx context.Context, s Step) (Outcome, error) {
 		}
 	}
 	return out, err
+}
+
+// overdue is the failure of a step that took too long or stands still. Tests
+// that hang are the code's until the engine or a node turns out to be down;
+// everything else that hangs waits for an engine.
+func (s Step) overdue(cause string) error {
+	if s.Phase == failure.Suite {
+		return errors.New(cause)
+	}
+	return failure.New(failure.EngineConnection, cause, "mage doctor shows whether engine and host are well; then run the same command again", nil)
 }
 
 // watch calls stalled once when idle exceeds limit.

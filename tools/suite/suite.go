@@ -47,11 +47,11 @@ func (b Build) Compile(ctx context.Context, report progress.Func) error {
 		return fmt.Errorf("compile suite: %w", err)
 	}
 	for what, args := range map[string][]string{
-		"Ginkgo":             {"build", "-o", b.runner(), ginkgo},
-		"suite " + b.Package: {"test", "-c", "-o", b.binary(), b.Package},
+		"Ginkgo":             {"build", "-v", "-o", b.runner(), ginkgo},
+		"suite " + b.Package: {"test", "-c", "-v", "-o", b.binary(), b.Package},
 	} {
 		_, err := command.Run(ctx, command.Command{Name: "go", Args: args, Dir: b.Root,
-			Lines: func(l string) { report.Or()(progress.Update{What: "compile " + what, Line: l}) }})
+			Lines: command.GoLines("compile "+what, report)})
 		var failed *command.Error
 		if errors.As(err, &failed) && ctx.Err() == nil && compileError(failed.Output) {
 			return failure.New(failure.TestFailure, fmt.Sprintf("%s does not compile", what), "correct the code at the line shown", err)
