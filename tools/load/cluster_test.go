@@ -70,6 +70,10 @@ func newCluster(t *testing.T, workers int) *cluster {
 	c := &cluster{t: t, engine: eng, name: fmt.Sprintf("load-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:4])), workdir: t.TempDir()}
 	config := "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n" + strings.Repeat("- role: worker\n", workers)
 	provider := kind.NewProvider(kind.ProviderWithPodman())
+	if given := os.Getenv("E2E_LOAD_CLUSTER"); given != "" { // somebody's own, for development
+		c.list(provider, given)
+		return c
+	}
 	t.Cleanup(func() {
 		if err := provider.Delete(c.name, filepath.Join(c.workdir, "kubeconfig")); err != nil {
 			t.Error(err)
@@ -79,14 +83,19 @@ func newCluster(t *testing.T, workers int) *cluster {
 		kind.CreateWithKubeconfigPath(filepath.Join(c.workdir, "kubeconfig"))); err != nil {
 		t.Fatal(err)
 	}
-	nodes, err := provider.ListNodes(c.name)
+	c.list(provider, c.name)
+	return c
+}
+
+func (c *cluster) list(provider *kind.Provider, cluster string) {
+	c.t.Helper()
+	nodes, err := provider.ListNodes(cluster)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	for _, n := range nodes {
 		c.nodes = append(c.nodes, n.String())
 	}
-	return c
 }
 
 func nodeImage(t *testing.T, eng engine.Engine) string {
