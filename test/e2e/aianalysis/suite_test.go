@@ -91,6 +91,7 @@ func connect() {
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	Expect(err).NotTo(HaveOccurred(), fmt.Sprintf("KUBECONFIG=%s", path))
 	config.QPS, config.Burst = 100, 200
+	config.Timeout = 30 * time.Second // a cluster that is gone ends a spec, it does not hang it
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
