@@ -49,3 +49,6 @@ func Explain(ctx context.Context, file string, phase *string, json *bool) error 
 
 // Lint runs the linters.
 func Lint(ctx context.Context) error { return pipeline.Exit(pipeline.Lint(ctx)) }
+
+// Chaos breaks engines, nodes and runs on purpose and writes docs/fault-matrix.md.
+func Chaos(ctx context.Context) error { return pipeline.Exit(pipeline.Chaos(ctx)) }

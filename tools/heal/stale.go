@@ -33,11 +33,11 @@ func (s Stale) Remove(ctx context.Context) (effect string, err error) {
 		if r.Provider != s.Provider || r.Complete || r.Name == s.Current || !exists(found, r.Name) {
 			continue
 		}
-		if downErr := s.down(ctx, r); downErr != nil {
-			err = errors.Join(err, downErr)
-			continue
+		did, downErr := s.down(ctx, r)
+		err = errors.Join(err, downErr)
+		if did {
+			removed = append(removed, r.Name)
 		}
-		removed = append(removed, r.Name)
 	}
 	if len(removed) == 0 {
 		return "", err
@@ -55,14 +55,15 @@ func exists(found []engine.Container, name string) bool {
 }
 
 // down removes a cluster unless its lock is held: then it is being made now.
-func (s Stale) down(ctx context.Context, r cluster.Record) error {
+func (s Stale) down(ctx context.Context, r cluster.Record) (did bool, err error) {
 	brief, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
 	lock, err := cluster.Acquire(brief, s.StateDir, r.Name, nil)
-	cancel()
 	if err != nil {
-		return nil
+		return false, nil //nolint:nilerr // held, and so not stale
 	}
 	defer func() { _ = lock.Release() }()
-	return cluster.Cluster{Name: r.Name, Provider: r.Provider, Engine: s.Engine, Kubeconfig: r.Kubeconfig,
+	err = cluster.Cluster{Name: r.Name, Provider: r.Provider, Engine: s.Engine, Kubeconfig: r.Kubeconfig,
 		StateDir: s.StateDir, Network: s.Network, Lock: lock}.Down(ctx)
+	return err == nil, err
 }

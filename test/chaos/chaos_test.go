@@ -1,0 +1,201 @@
+package chaos
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/host"
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
+)
+
+// payload makes the HAPI image big enough to be cut in the middle of its load.
+const payload = "HAPI_PAYLOAD_MB=250"
+
+// quick runs the few specs that show the workload works.
+const quick = "GINKGO_FOCUS=is alive"
+
+// TestEngineFaults breaks the way to the engine, and the engine, while the
+// image is on its way into the node.
+func TestEngineFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	s := newService(t)
+	px := newProxy(t, s.sock)
+	engine := "CONTAINER_HOST=unix://" + px.sock
+	t.Cleanup(func() { removeCluster(t) })
+
+	// The first run makes everything; what follows must not make it again.
+	first := p.start(t, engine, payload, quick).wait()
+	first.is(t, 0, "passed")
+	observed(t, "none", "all", "passed", first)
+
+	for _, c := range []struct {
+		fault string
+		brk   func(r *pipeline)
+	}{
+		{"connection cut", func(*pipeline) { px.cut() }},
+		{"engine killed, restarted after 5 s", func(*pipeline) {
+			s.kill()
+			px.cut()
+			time.Sleep(5 * time.Second)
+			s.start()
+		}},
+		{"engine stopped for 30 s", func(*pipeline) {
+			s.kill()
+			px.cut()
+			time.Sleep(30 * time.Second)
+			s.start()
+		}},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			forget(t)
+			before := node(t)
+			r := p.start(t, engine, payload, quick)
+			r.until("load", run.Start)
+			if err := px.after(t.Context(), 60<<20); err != nil {
+				t.Fatal(err)
+			}
+			c.brk(r)
+			o := r.wait()
+			o.is(t, 0, "passed")
+			if len(o.Heals) == 0 {
+				t.Error("nothing in the result says that something was wrong")
+			}
+			if o.step("build-hapi").State != run.Skip || o.attempts("build-hapi") != 1 {
+				t.Errorf("the build was repeated: %+v", o.step("build-hapi"))
+			}
+			if after := node(t); after != before {
+				t.Errorf("the cluster was made anew: %s, was %s", after, before)
+			}
+			o.tells(t, "passed after healing", "Recovery actions")
+			observed(t, c.fault, "load", "passed; build not repeated, cluster kept", o)
+		})
+	}
+}
+
+// TestNodeFaults stops the node under a run.
+func TestNodeFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	engine := "CONTAINER_HOST=unix://" + newService(t).sock
+	t.Cleanup(func() { removeCluster(t) })
+	first := p.start(t, engine, quick).wait()
+	first.is(t, 0, "passed")
+	for _, step := range []string{"load", "deploy", "suite"} {
+		t.Run(step, func(t *testing.T) {
+			if step == "load" {
+				forget(t)
+			}
+			before := node(t)
+			r := p.start(t, engine, quick)
+			r.until(step, run.Start)
+			podman(t, "kill", nodeName)
+			o := r.wait()
+			o.is(t, 0, "passed")
+			if node(t) != before {
+				t.Error("the cluster was made anew")
+			}
+			observed(t, "node container killed", step, "passed; the node was started again", o)
+		})
+	}
+}
+
+// TestKilledRun ends a run at its worst moment; the next one goes on from what
+// it can prove.
+func TestKilledRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	engine := "CONTAINER_HOST=unix://" + newService(t).sock
+	t.Cleanup(func() { removeCluster(t) })
+	removeCluster(t)
+	r := p.start(t, engine, quick)
+	r.until("cluster", run.Start)
+	for strings.HasPrefix(node(t), "none") {
+		time.Sleep(100 * time.Millisecond)
+	}
+	time.Sleep(2 * time.Second)
+	r.signal(syscall.SIGKILL)
+	<-r.ended
+	o := p.start(t, engine, quick).wait()
+	o.is(t, 0, "passed")
+	observed(t, "SIGKILL of the run", "cluster", "the next run removed the half-made cluster, made it and passed", o)
+}
+
+// TestCodeFailures breaks the code under test: nothing is healed or repeated.
+func TestCodeFailures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	engine := "CONTAINER_HOST=unix://" + newService(t).sock
+	t.Cleanup(func() { removeCluster(t) })
+	first := p.start(t, engine, quick).wait()
+	first.is(t, 0, "passed")
+	const spec = "test/e2e/aianalysis/endpoints_test.go"
+	for _, c := range []struct{ fault, step, file, from, to string }{
+		{"controller crashes at start", "deploy", "test/workload/controller/main.go", "func run(ctx context.Context) error {\n",
+			"func run(ctx context.Context) error {\n\tpanic(\"connection refused: EOF\")\n"},
+		{"controller does not compile", "build-controller", "test/workload/controller/main.go", "func run(ctx context.Context) error {\n",
+			"func run(ctx context.Context) error {\n\tundefined()\n"},
+		{"Dockerfile does not build", "build-hapi", "test/workload/hapi/image/Dockerfile", "COPY hapi", "COPY not-there"},
+		{"a spec fails with the word EOF", "suite", spec, "It(\"is alive and ready\", func(ctx SpecContext) {\n",
+			"It(\"is alive and ready\", func(ctx SpecContext) {\n\t\tFail(`Get \"http://d/v5.6.0/libpod/exec\": EOF`)\n"},
+		{"HAPI answers 500", "suite", "test/workload/hapi/server/server.go", "func (s *Server) analyze(w http.ResponseWriter, r *http.Request, q query) {\n",
+			"func (s *Server) analyze(w http.ResponseWriter, r *http.Request, q query) {\n\tif true {\n\t\thttp.Error(w, \"broken\", http.StatusInternalServerError)\n\t\treturn\n\t}\n"},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			p.replace(t, c.file, c.from, c.to)
+			focus := quick
+			if c.fault == "HAPI answers 500" {
+				focus = "GINKGO_FOCUS=leaves conditions"
+			}
+			o := p.start(t, engine, focus).wait()
+			o.is(t, 1, "test-failure")
+			if len(o.Heals) > 0 || o.attempts(c.step) != 1 {
+				t.Errorf("healed %+v, %d attempts", o.Heals, o.attempts(c.step))
+			}
+			if o.Step != c.step {
+				t.Errorf("failed in %s, want %s", o.Step, c.step)
+			}
+			o.tells(t, "code, not infrastructure")
+			observed(t, c.fault, c.step, "called the code's, nothing repeated", o)
+		})
+	}
+}
+
+// forget takes the workload's images off the node, so that they have to travel
+// again.
+func forget(t *testing.T) {
+	t.Helper()
+	podman(t, "exec", nodeName, "sh", "-c",
+		"ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync; kubectl --kubeconfig /etc/kubernetes/admin.conf delete deploy -n kubernaut-system --all --wait; sleep 1; "+
+			"ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync; ctr -n k8s.io content prune references >/dev/null 2>&1 || true")
+}
+
+// removeCluster removes the cells' cluster and what is remembered of it, and
+// nothing else of this project's on this host.
+func removeCluster(t *testing.T) {
+	t.Helper()
+	podman(t, "rm", "-f", "-v", "--ignore", nodeName)
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := host.DefaultStateDir()
+	for _, file := range []string{filepath.Join(home, ".kube", clusterName+"-config"), filepath.Join(state, clusterName+".podman.cluster.json"),
+		filepath.Join(state, clusterName+".lock")} {
+		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+			t.Error(err)
+		}
+	}
+}

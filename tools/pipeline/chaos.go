@@ -1,0 +1,44 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
+)
+
+// matrixFile is where the chaos tests put what they observed.
+const matrixFile = "docs/fault-matrix.md"
+
+// Chaos breaks engines, nodes and runs on purpose and writes what became of
+// them into the fault matrix.
+func Chaos(ctx context.Context) error {
+	return target(ctx, "chaos", func(s *session) ([][]run.Step, error) {
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.chaosStep()}}, nil
+	})
+}
+
+func (s *session) chaosStep() run.Step {
+	return run.Step{Name: "chaos", Phase: failure.Suite, Budget: 80 * time.Minute, Stall: 16 * time.Minute,
+		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
+			_, err := command.Run(ctx, command.Command{Name: "go", Args: []string{"test", "./test/chaos", "-count=1", "-v", "-timeout=80m"}, Dir: s.root,
+				Env: []string{"CHAOS_MATRIX=" + filepath.Join(s.root, matrixFile)}, Grace: 4 * time.Second,
+				Lines: func(line string) {
+					report(progress.Update{What: "chaos"})
+					s.console.Result(line)
+				}})
+			var failed *command.Error
+			if errors.As(err, &failed) && failed.Code == 1 {
+				return run.Outcome{}, failure.New(failure.TestFailure, "a fault was not survived as it should be", "see the lines marked FAIL", err)
+			}
+			if err != nil {
+				return run.Outcome{}, err
+			}
+			return run.Outcome{Detail: "observed in " + matrixFile}, nil
+		}}
+}

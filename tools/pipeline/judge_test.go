@@ -1,0 +1,44 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
+)
+
+func TestTheSameTextIsCountedWhateverItsNumbers(t *testing.T) {
+	s := &session{}
+	text := func(port int, id string) error {
+		return fmt.Errorf("dial tcp 127.0.0.1:%d: exec %s: i/o timeout after %ds", port, id, port%7)
+	}
+	for i, err := range []error{text(4711, "0123456789abcdef0123"), text(815, "fedcba9876543210aaaa"), text(1, "0123456789abcdef0123")} {
+		if got := s.sameText("load", err); got != i+1 {
+			t.Errorf("attempt %d counts %d", i+1, got)
+		}
+	}
+	if s.sameText("deploy", text(1, "0123456789ab")) != 1 || s.sameText("load", errors.New("another")) != 1 {
+		t.Error("another step or text is counted with it")
+	}
+}
+
+func TestADiagnosisIsKeptForTheEvidence(t *testing.T) {
+	s := &session{}
+	s.diagnose(context.Background(), run.Step{Name: "load", Phase: failure.Load}, failure.New(failure.Network, "cause", "remedy", nil))
+	if got := s.diagnosed("load").Class; got != failure.Network {
+		t.Errorf("class %q", got)
+	}
+	if got := s.diagnosed("other"); got.Class != "" {
+		t.Errorf("another step has %+v", got)
+	}
+}
+
+func TestATargetWithoutAnEngineIsNotHealed(t *testing.T) {
+	s := &session{}
+	if heals, ok := s.heal(context.Background(), run.Step{Name: "unit", Phase: failure.Suite}, failure.Diagnosis{Class: failure.EngineConnection, Retry: failure.HealThenRetry}); ok || len(heals) > 0 {
+		t.Errorf("healed %v: %v", ok, heals)
+	}
+}
