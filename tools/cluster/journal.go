@@ -19,8 +19,8 @@ import (
 // nor the API server passes on: a kubelet that never starts only shows as time
 // running out.
 var telling = []string{
-	"too many open files", "no space left on device", "failed to load plugin", "failed to run Kubelet",
-	"command failed", "Out of memory", "exec format error",
+	"too many open files", "no space left on device", "failed to load plugin", "failed to run kubelet",
+	"command failed", "out of memory", "exec format error", "failed to allocate", "freezing execution",
 }
 
 // withJournal adds to err what the nodes' journals say about why the cluster
@@ -35,7 +35,9 @@ func (c Cluster) withJournal(ctx context.Context, k kindLibrary, err error) erro
 		for _, n := range all {
 			var out strings.Builder
 			cmd := n.Command("journalctl", "--no-pager", "--quiet", "--output=cat", "--lines=3000", "--unit=containerd", "--unit=kubelet")
-			err = errors.Join(err, cmd.SetStdout(&out).Run())
+			if cmd.SetStdout(&out).Run() != nil { // it does not run; what its systemd wrote remains
+				err = errors.Join(err, n.SerialLogs(&out))
+			}
 			for _, line := range tellingLines(out.String()) {
 				fmt.Fprintf(&b, "\n%s: %s", n.String(), line)
 			}
@@ -49,7 +51,7 @@ func (c Cluster) withJournal(ctx context.Context, k kindLibrary, err error) erro
 	select {
 	case text := <-said:
 		switch {
-		case strings.Contains(text, "too many open files"):
+		case strings.Contains(strings.ToLower(text), "too many open files"):
 			// Each node takes some twenty inotify instances of the one user
 			// that all nodes of an engine run as; many systems allow 128.
 			return failure.New(failure.Resources, fmt.Sprintf("the engine's host has no inotify instance left for cluster %q", c.Name),
@@ -69,7 +71,7 @@ func tellingLines(journal string) []string {
 	lines := strings.Split(journal, "\n")
 	for i := len(lines) - 1; i >= 0 && len(found) < most; i-- {
 		for _, word := range telling {
-			at := strings.Index(lines[i], word)
+			at := strings.Index(strings.ToLower(lines[i]), word)
 			if at < 0 {
 				continue
 			}
@@ -78,7 +80,7 @@ func tellingLines(journal string) []string {
 				from := max(0, min(at-longest/2, len(line)-longest))
 				line = line[from : from+longest]
 			}
-			if !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, word) }) {
+			if !slices.ContainsFunc(found, func(f string) bool { return strings.Contains(strings.ToLower(f), word) }) {
 				found = append(found, line)
 			}
 			break

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -152,22 +154,35 @@ func (a *applier) apply(ctx context.Context, obj object) (Object, error) {
 		result.Namespace = obj.GetNamespace()
 		client = a.dynamic.Resource(mapping.Resource).Namespace(obj.GetNamespace())
 	}
-	before := ""
-	switch old, err := client.Get(ctx, obj.GetName(), metav1.GetOptions{}); {
-	case err == nil:
-		before = old.GetResourceVersion()
-	case !apierrors.IsNotFound(err):
+	before, err := client.Get(ctx, obj.GetName(), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
 		return result, a.explain(obj, err)
 	}
 	after, err := client.Apply(ctx, obj.GetName(), obj.Unstructured, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 	if err != nil {
 		return result, a.explain(obj, err)
 	}
-	result.Changed = after.GetResourceVersion() != before
+	result.Changed = !sameContent(before, after)
 	if obj.GetKind() == "CustomResourceDefinition" {
 		return result, a.established(ctx, client, obj)
 	}
 	return result, nil
+}
+
+// sameContent compares what manifests can set. The resource version is no
+// measure: it also changes with the record of who manages which field.
+func sameContent(a, b *unstructured.Unstructured) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	content := func(u *unstructured.Unstructured) map[string]any {
+		c := u.DeepCopy().Object
+		delete(c, "status")
+		unstructured.RemoveNestedField(c, "metadata", "managedFields")
+		unstructured.RemoveNestedField(c, "metadata", "resourceVersion")
+		return c
+	}
+	return reflect.DeepEqual(content(a), content(b))
 }
 
 // mapping finds the resource of a kind. A kind that is not known is looked for
@@ -225,6 +240,8 @@ func (a *applier) explain(obj object, err error) error {
 	err = fmt.Errorf("apply %s (%s): %w", obj, from, err)
 	var status apierrors.APIStatus
 	refused := errors.As(err, &status) && (status.Status().Code == 400 || status.Status().Code == 422)
+	// A wrong type is reported with code 500.
+	refused = refused || strings.Contains(err.Error(), "failed to create typed patch object")
 	if refused || meta.IsNoMatchError(err) {
 		return failure.New(failure.TestFailure, fmt.Sprintf("the cluster refuses %s", obj), "correct "+from, err)
 	}

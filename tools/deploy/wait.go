@@ -92,7 +92,7 @@ func (w waiter) rollout(ctx, within context.Context, obj Object, limit time.Dura
 		}
 		if err == nil {
 			current, old := split(pods, r.newest)
-			if r.complete && old == 0 {
+			if r.complete && old == 0 && w.steady(name, current) {
 				return running(current), nil
 			}
 			var now string
@@ -208,39 +208,4 @@ func replicas(n *int32) int32 {
 		return 1
 	}
 	return *n
-}
-
-// split separates the pods of the newest form from those of older ones. A pod
-// that is ending is old: until it has gone, it may still act.
-func split(pods []corev1.Pod, newest func(*corev1.Pod) bool) (current []corev1.Pod, old int) {
-	for i := range pods {
-		p := &pods[i]
-		finished := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-		switch {
-		case p.DeletionTimestamp == nil && newest(p):
-			current = append(current, *p)
-		case !finished:
-			old++
-		}
-	}
-	return current, old
-}
-
-func running(pods []corev1.Pod) []Pod {
-	var all []Pod
-	for i := range pods {
-		p := &pods[i]
-		images := map[string]string{}
-		asked := map[string]string{}
-		for _, c := range p.Spec.Containers {
-			asked[c.Name] = c.Image
-		}
-		for _, s := range p.Status.ContainerStatuses {
-			if s.State.Running != nil {
-				images[asked[s.Name]] = s.ImageID
-			}
-		}
-		all = append(all, Pod{Name: p.Name, Node: p.Spec.NodeName, Images: images})
-	}
-	return all
 }
