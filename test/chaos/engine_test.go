@@ -179,15 +179,15 @@ func (p *proxy) cut() {
 	p.stalled.Store(false)
 }
 
-// after waits until as many more bytes have passed.
-func (p *proxy) after(ctx context.Context, bytes int64) error {
+// after waits until as many more bytes have passed, while the run goes on.
+func (p *proxy) after(r *pipeline, bytes int64) {
+	r.t.Helper()
 	from := p.all.Load()
 	for p.all.Load()-from < bytes {
 		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-r.ended:
+			r.t.Fatalf("the run ended when %d bytes had passed: %v\n%s", p.all.Load()-from, r.err, r.tail())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	return nil
 }

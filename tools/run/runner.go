@@ -164,6 +164,10 @@ func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
 	if out.Skipped {
 		kind, sr.State = Skip, Skip
 	}
+	if attempts > 1 {
+		again := fmt.Sprintf("it passed at attempt %d; the one before ended with: %s", attempts, last.Cause)
+		out.Heals = append(out.Heals, Heal{Action: "do the step again", Effect: again, OK: true})
+	}
 	r.healed(s, attempts, out.Heals, result)
 	for _, n := range out.Nodes {
 		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Done, Node: n.Node, Strategy: n.Strategy, Bytes: n.Bytes, DurationMS: n.DurationMS, Detail: n.Ref})

@@ -208,7 +208,7 @@ func TestJournalHasEveryAttempt(t *testing.T) {
 		}
 		kinds = append(kinds, e.Kind)
 	}
-	if got := strings.Join(kinds, " "); got != "start fail attempt fail attempt done" {
+	if got := strings.Join(kinds, " "); got != "start fail attempt fail attempt heal done" {
 		t.Errorf("journal: %s", got)
 	}
 }
