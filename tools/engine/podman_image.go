@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/engine/buildcontext"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
@@ -29,6 +30,9 @@ func (p *podman) Build(ctx context.Context, r BuildRequest, show progress.Func) 
 		"dockerfile": {string(dockerfiles)}, "t": {r.Tag}, "buildargs": {string(args)}, "labels": {string(labels)},
 		"layers": {"true"}, "rm": {"true"}, "forcerm": {"true"}, "pullpolicy": {"missing"},
 		"nocache": {fmt.Sprint(r.NoCache)},
+		// A fixed time makes equal inputs equal layers: a layer above a program
+		// that changed keeps its digest and need not be sent again.
+		"timestamp": {fmt.Sprint(buildcontext.Modified.Unix())},
 	}
 	if r.Platform != "" {
 		q.Set("platform", r.Platform)

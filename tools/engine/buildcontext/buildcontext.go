@@ -30,9 +30,9 @@ import (
 // folder is sent.
 const outsideDockerfile = ".kubernaut-e2e.Dockerfile"
 
-// modified is the time every entry carries. Not the epoch: zip files, Python
+// Modified is the time every entry carries. Not the epoch: zip files, Python
 // wheels among them, cannot hold a time before 1980.
-var modified = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+var Modified = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Context is a build context. Its fields do not change after [Open].
 type Context struct {
@@ -210,7 +210,7 @@ func writeEntry(tw *tar.Writer, name, path string, info fs.FileInfo) error {
 	}
 	header.Mode &= 0o755
 	header.Uid, header.Gid, header.Uname, header.Gname = 0, 0, "", ""
-	header.ModTime, header.AccessTime, header.ChangeTime = modified, time.Time{}, time.Time{}
+	header.ModTime, header.AccessTime, header.ChangeTime = Modified, time.Time{}, time.Time{}
 	header.Format, header.PAXRecords = tar.FormatUnknown, nil
 	if err := tw.WriteHeader(header); err != nil {
 		return err

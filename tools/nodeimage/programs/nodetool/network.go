@@ -107,12 +107,17 @@ func (n *network) applyRoutes(ctx context.Context, wanted map[netip.Prefix]netip
 }
 
 // masquerade hides pod addresses from everything outside the cluster, which
-// would not know the way back; pods see each other's own addresses.
+// would not know the way back; pods see each other's own addresses. What is for
+// a pod that is gone is refused here: by the node's default route it would
+// leave the cluster, and whatever answers there would pass for the pod.
 func (n *network) masquerade(ctx context.Context) error {
 	if n.masked {
 		return nil
 	}
 	for _, s := range n.subnets {
+		if err := run1(ctx, "ip", "route", "replace", "unreachable", s.String()); err != nil {
+			return err
+		}
 		tool := "iptables"
 		if s.Addr().Is6() {
 			tool = "ip6tables"
