@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,9 +14,20 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
 
+// began makes the images of this run others than those of the runs before it.
+var began = int(time.Now().Unix() % 97)
+
 // payload makes a HAPI image of its own for a cell, that no node has and that is
 // big enough to be cut in the middle of its load.
-func payload(cell int) string { return fmt.Sprintf("HAPI_PAYLOAD_MB=%d", 250+cell) }
+func payload(cell int) string { return fmt.Sprintf("HAPI_PAYLOAD_MB=%d", 200+began+100*(cell%2)+cell) }
+
+// forget removes the image of a cell.
+func (o outcome) forget(t *testing.T) {
+	t.Helper()
+	if built := o.step("build-hapi"); built.State == run.Done {
+		podman(t, "rmi", "--force", built.Detail)
+	}
+}
 
 // quick runs the few specs that show the workload works.
 const quick = "GINKGO_FOCUS=is alive"
@@ -30,7 +42,6 @@ func TestEngineFaults(t *testing.T) {
 	s := newService(t)
 	px := newProxy(t, s.sock)
 	engine := "CONTAINER_HOST=unix://" + px.sock
-	t.Cleanup(func() { removeCluster(t) })
 
 	// The first run makes everything; what follows must not make it again.
 	first := p.start(t, engine, quick).wait()
@@ -62,6 +73,7 @@ func TestEngineFaults(t *testing.T) {
 			px.after(r, 60<<20)
 			c.brk(r)
 			o := r.wait()
+			defer o.forget(t)
 			o.is(t, 0, "passed")
 			if len(o.Heals) == 0 {
 				t.Error("nothing in the result says that something was wrong")
@@ -85,7 +97,6 @@ func TestNodeFaults(t *testing.T) {
 	}
 	p := newProject(t)
 	engine := "CONTAINER_HOST=unix://" + newService(t).sock
-	t.Cleanup(func() { removeCluster(t) })
 	first := p.start(t, engine, quick).wait()
 	first.is(t, 0, "passed")
 	for i, step := range []string{"load", "deploy", "suite"} {
@@ -95,6 +106,7 @@ func TestNodeFaults(t *testing.T) {
 			r.until(step, run.Start)
 			podman(t, "kill", nodeName)
 			o := r.wait()
+			defer o.forget(t)
 			o.is(t, 0, "passed")
 			if node(t) != before {
 				t.Error("the cluster was made anew")
@@ -112,8 +124,9 @@ func TestKilledRun(t *testing.T) {
 	}
 	p := newProject(t)
 	engine := "CONTAINER_HOST=unix://" + newService(t).sock
-	t.Cleanup(func() { removeCluster(t) })
-	removeCluster(t)
+	if err := removeCluster(); err != nil {
+		t.Fatal(err)
+	}
 	r := p.start(t, engine, quick)
 	r.until("cluster", run.Start)
 	for strings.HasPrefix(node(t), "none") {
@@ -134,7 +147,6 @@ func TestCodeFailures(t *testing.T) {
 	}
 	p := newProject(t)
 	engine := "CONTAINER_HOST=unix://" + newService(t).sock
-	t.Cleanup(func() { removeCluster(t) })
 	first := p.start(t, engine, quick).wait()
 	first.is(t, 0, "passed")
 	const spec = "test/e2e/aianalysis/endpoints_test.go"
@@ -171,18 +183,22 @@ func TestCodeFailures(t *testing.T) {
 
 // removeCluster removes the cells' cluster and what is remembered of it, and
 // nothing else of this project's on this host.
-func removeCluster(t *testing.T) {
-	t.Helper()
-	podman(t, "rm", "-f", "-v", "--ignore", nodeName)
+func removeCluster() error {
+	cmd := exec.Command("podman", "rm", "-f", "-v", "--ignore", nodeName)
+	cmd.Env = without(os.Environ(), "CONTAINER_HOST")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	state := host.DefaultStateDir()
 	for _, file := range []string{filepath.Join(home, ".kube", clusterName+"-config"), filepath.Join(state, clusterName+".podman.cluster.json"),
 		filepath.Join(state, clusterName+".lock")} {
 		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
-			t.Error(err)
+			return err
 		}
 	}
+	return nil
 }

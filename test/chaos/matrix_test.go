@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -73,8 +74,17 @@ func writeMatrix() error {
 	return os.WriteFile(path, []byte(matrixHead+strings.Join(sorted, "\n")+"\n"), 0o644)
 }
 
+// used says that a cell ran, and so that there may be a cluster.
+var used atomic.Bool
+
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if !testing.Short() && used.Load() {
+		if err := removeCluster(); err != nil {
+			fmt.Fprintln(os.Stderr, "remove the cells' cluster:", err)
+			code = 1
+		}
+	}
 	if err := writeMatrix(); err != nil {
 		fmt.Fprintln(os.Stderr, "write the fault matrix:", err)
 		code = 1

@@ -25,6 +25,7 @@ type project struct{ dir string }
 // cache then knows its packages.
 func newProject(t *testing.T) project {
 	t.Helper()
+	used.Store(true)
 	dir := filepath.Join(os.TempDir(), "chaos-of-kubernaut")
 	lock := flock.New(dir + ".lock")
 	if ok, err := lock.TryLock(); err != nil || !ok {

@@ -146,6 +146,11 @@ func buildFailure(r BuildRequest, api *APIError, lines []string) error {
 	case badRuntime.MatchString(api.Message) || (strings.Contains(api.Message, "exit status") && runtimeComplains(lines)):
 		return failure.New(failure.EngineBroken, "the engine cannot run a step of "+where, "mage setup, then mage doctor", shown)
 	}
+	if strings.Contains(api.Message, "layer not known") {
+		e := failure.New(failure.StaleState, "a layer of the build cache of "+where+" was removed meanwhile", "build again", shown)
+		e.Retry = failure.RetryNow
+		return e
+	}
 	return failure.New(failure.TestFailure, where+" does not build", "correct the Dockerfile or what it copies", shown)
 }
 

@@ -49,6 +49,7 @@ type session struct {
 	suite       *settings.Suite // whose cluster the steps are about; nil: none
 	started     time.Time
 	neighbours  []string   // other people's containers in the engine's machine; nil: unknown
+	movable     bool       // the whole run can be done on another engine
 	healing     sync.Mutex // one healing at a time
 	lock        *cluster.Lock
 	failedSuite *suite.Failure

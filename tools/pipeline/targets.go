@@ -35,7 +35,7 @@ func target(ctx context.Context, name string, steps func(s *session) ([][]run.St
 		stages = [][]run.Step{{{Name: "settings", Phase: failure.Preflight, Budget: time.Second,
 			Do: func(context.Context, progress.Func) (run.Outcome, error) { return run.Outcome{}, err }}}}
 	}
-	result := s.runner.Run(ctx, name, stages)
+	result := s.fallback(ctx, s.runner.Run(ctx, name, stages), stages)
 	s.afterwards(ctx, &result)
 	return s.finish(result)
 }
@@ -97,7 +97,7 @@ func E2E(ctx context.Context, name string) error {
 		for _, image := range def.Images {
 			prepare = append(prepare, s.buildStep(image))
 		}
-		s.onFailure = s.downAfterFailure(def)
+		s.onFailure, s.movable = s.downAfterFailure(def), true
 		return [][]run.Step{
 			{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, prepare,
 			{s.loadStep(s.builtRefs)}, {s.deployStep(def)}, {s.suiteStep(def)}, {s.downStep(def)},
