@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,7 +91,7 @@ func TestEngineFaults(t *testing.T) {
 	}
 }
 
-// TestNodeFaults stops the node under a run.
+// TestNodeFaults breaks the node, and what is on it, under a run.
 func TestNodeFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs an engine and many minutes")
@@ -99,21 +100,98 @@ func TestNodeFaults(t *testing.T) {
 	engine := "CONTAINER_HOST=unix://" + newService(t).sock
 	first := p.start(t, engine, quick).wait()
 	first.is(t, 0, "passed")
-	for i, step := range []string{"load", "deploy", "suite"} {
-		t.Run(step, func(t *testing.T) {
-			before := node(t)
-			r := p.start(t, engine, payload(10+i), quick)
-			r.until(step, run.Start)
-			podman(t, "kill", nodeName)
-			o := r.wait()
-			defer o.forget(t)
-			o.is(t, 0, "passed")
-			if node(t) != before {
-				t.Error("the cluster was made anew")
-			}
-			observed(t, "node container killed", step, "passed; the node was started again", o)
-		})
+	in := func(command string) func(t *testing.T) {
+		return func(t *testing.T) { podman(t, "exec", nodeName, "sh", "-c", command) }
 	}
+	faults := []struct {
+		name  string
+		steps []string
+		brk   func(t *testing.T)
+	}{
+		{"node container killed", []string{"load", "deploy", "suite"}, func(t *testing.T) { podman(t, "kill", nodeName) }},
+		{"node's containerd killed", []string{"load", "deploy"}, in("pkill -9 -x containerd")},
+		{"API server killed", []string{"load", "deploy", "suite"}, in("pkill -9 kube-apiserver")},
+		{"kubeconfig corrupted", []string{"load", "deploy"}, func(t *testing.T) {
+			home, _ := os.UserHomeDir()
+			if err := os.WriteFile(filepath.Join(home, ".kube", clusterName+"-config"), []byte("{ not: [yaml"), 0o600); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"images deleted from the node", []string{"deploy"}, in("ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync")},
+	}
+	cells := 0
+	for _, f := range faults {
+		for _, step := range f.steps {
+			cells++
+			t.Run(f.name+"/"+step, func(t *testing.T) {
+				before := node(t)
+				r := p.start(t, engine, payload(20+cells), quick)
+				r.until(step, run.Start)
+				f.brk(t)
+				o := r.wait()
+				defer o.forget(t)
+				o.is(t, 0, "passed")
+				if node(t) != before {
+					t.Error("the cluster was made anew")
+				}
+				observed(t, f.name, step, "passed; cluster kept", o)
+			})
+		}
+	}
+}
+
+// TestSignals ends runs politely; the next one goes on.
+func TestSignals(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	engine := "CONTAINER_HOST=unix://" + newService(t).sock
+	first := p.start(t, engine, quick).wait()
+	first.is(t, 0, "passed")
+	for i, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		for _, step := range []string{"load", "suite"} {
+			t.Run(fmt.Sprintf("%v/%s", sig, step), func(t *testing.T) {
+				before := node(t)
+				r := p.start(t, engine, payload(40+i), quick)
+				r.until(step, run.Start)
+				r.signal(sig)
+				o := r.wait()
+				o.is(t, 75, "infrastructure")
+				if o.Signature != "interrupted" {
+					t.Errorf("signature %q", o.Signature)
+				}
+				again := p.start(t, engine, payload(40+i), quick).wait()
+				again.is(t, 0, "passed")
+				if node(t) != before {
+					t.Error("the cluster was made anew")
+				}
+				observed(t, fmt.Sprintf("%v to the run", sig), step, "ended as interrupted; the next run went on and passed", o)
+			})
+		}
+	}
+}
+
+// TestPortTaken keeps a port that the cluster publishes: nobody here can free
+// it, and the report says who holds it.
+func TestPortTaken(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs an engine and many minutes")
+	}
+	p := newProject(t)
+	engine := "CONTAINER_HOST=unix://" + newService(t).sock
+	if err := removeCluster(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:28084")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	o := p.start(t, engine, quick).wait()
+	o.is(t, 75, "infrastructure")
+	o.tells(t, "port 28084", "infrastructure, not code", "unit tests pass")
+	observed(t, "port taken", "cluster", "refused, with the holder's name; the unit tests were run and pass", o)
 }
 
 // TestKilledRun ends a run at its worst moment; the next one goes on from what
