@@ -126,6 +126,9 @@ func (c *Console) Event(e run.Event) {
 			c.write("      " + l)
 		}
 	case run.Try:
+		if e.Attempt <= 1 {
+			return // the first try of a part is not news
+		}
 		c.endGroup()
 		c.write(row("again", e.Step, 0, fmt.Sprintf("attempt %d", e.Attempt)))
 		c.group()
