@@ -4,7 +4,7 @@
 MAGE := go tool mage
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor test unit lint test-e2e test-e2e-aianalysis build-hapi cluster-up teardown
+.PHONY: help setup doctor test unit lint test-e2e test-e2e-aianalysis build-hapi cluster-up teardown bench chaos
 
 help: ## List the targets
 	@$(MAGE) -l
@@ -38,3 +38,9 @@ cluster-up: ## The suite's Kind cluster
 
 teardown: ## Remove what this project made
 	@$(MAGE) teardown
+
+bench: ## The measurements
+	@$(MAGE) bench
+
+chaos: ## The fault matrix
+	@$(MAGE) chaos

@@ -47,6 +47,11 @@ func Explain(ctx context.Context, file string, phase *string, json *bool) error 
 	return pipeline.Exit(pipeline.Explain(ctx, file, phase, json))
 }
 
+// Bench measures image loading against the ordinary way and writes docs/benchmarks.md.
+func Bench(ctx context.Context, runs *int, cases *string) error {
+	return pipeline.Exit(pipeline.Bench(ctx, runs, cases))
+}
+
 // Lint runs the linters.
 func Lint(ctx context.Context) error { return pipeline.Exit(pipeline.Lint(ctx)) }
 

@@ -53,6 +53,7 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 	if err != nil {
 		return err
 	}
+	named := os.Getenv("CONTAINER_HOST") != ""
 	for _, kv := range append(connection.Env, networkEnv(connection.Provider)...) {
 		name, value, _ := strings.Cut(kv, "=")
 		if err := os.Setenv(name, value); err != nil {
@@ -62,6 +63,13 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 	e, err := engine.Open(ctx, engine.Options{Provider: connection.Provider, Log: s.log})
 	if err != nil {
 		return err
+	}
+	if connection.Ours && connection.Provider == engine.Podman && !named {
+		// Kind's podman works on the same storage by itself. As a remote client
+		// of our service, Podman 4.3 at times loses a program's output.
+		if err := os.Unsetenv("CONTAINER_HOST"); err != nil {
+			return err
+		}
 	}
 	info, err := e.Info(ctx)
 	if err != nil {

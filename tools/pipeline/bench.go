@@ -1,0 +1,134 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/bench"
+	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/load"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
+)
+
+// benchCluster has three nodes; the cases for one use the first.
+const benchCluster = "kubernaut-e2e-bench"
+
+// benchFile is where the measurements stand.
+const benchFile = "docs/benchmarks.md"
+
+// Bench measures image loading against the ordinary way on a cluster of its
+// own, and writes docs/benchmarks.md. runs is how often each way is measured
+// (nil: 5), cases a comma-separated choice (nil: all).
+func Bench(ctx context.Context, runs *int, cases *string) error {
+	return target(ctx, "bench", func(s *session) ([][]run.Step, error) {
+		def := settings.Suite{Name: "bench", Cluster: benchCluster}
+		options := bench.Options{Runs: 5}
+		if runs != nil {
+			options.Runs = *runs
+		}
+		if cases != nil && *cases != "" {
+			options.Cases = strings.Split(*cases, ",")
+		}
+		s.settings.Cluster, s.settings.Workers = "", 2
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, {s.benchClusterStep(def)}, {s.benchStep(def, options)}, {s.downStep(def)}}, nil
+	})
+}
+
+// benchClusterStep makes a cluster of Kind's default configuration.
+func (s *session) benchClusterStep(def settings.Suite) run.Step {
+	return run.Step{Name: "cluster", Phase: failure.ClusterCreate, Budget: 15 * time.Minute, Stall: stall,
+		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
+			c := s.cluster(def)
+			c.Progress = report
+			state, err := c.Up(ctx, cluster.Spec{Workers: s.settings.Workers, NodeImage: s.node.Ref, ExpectedVersion: s.node.KubernetesVersion,
+				CgroupV1: s.info.CgroupVersion == "1"})
+			s.nodes = state.Nodes
+			return run.Outcome{Detail: fmt.Sprintf("%s %s, %d nodes", c.Name, state.Outcome, len(state.Nodes))}, err
+		}}
+}
+
+func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step {
+	return run.Step{Name: "bench", Phase: failure.Load, Budget: 80 * time.Minute, Stall: 15 * time.Minute,
+		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
+			options.Engine, options.Provider, options.Cluster = benchEngine{loadEngine{Engine: s.engine}}, s.connection.Provider, def.Cluster
+			options.Log, options.Progress = s.log, report
+			for _, name := range s.nodes {
+				options.Nodes = append(options.Nodes, loadNode{engine: s.engine, name: name})
+			}
+			rows, err := bench.Run(ctx, options)
+			if err != nil {
+				return run.Outcome{}, err
+			}
+			machine := bench.Machine{Host: osName(), Engine: s.describeEngine(), Kind: moduleVersion("sigs.k8s.io/kind"), Kubernetes: s.node.KubernetesVersion,
+				Containerd: s.containerd(ctx)}
+			text := bench.Markdown(machine, rows, options.Runs, time.Now())
+			if err := os.WriteFile(filepath.Join(s.root, benchFile), []byte(text), 0o644); err != nil {
+				return run.Outcome{}, err
+			}
+			return run.Outcome{Detail: benchFile}, nil
+		}}
+}
+
+// benchEngine is an engine as the benchmark sees it.
+type benchEngine struct{ loadEngine }
+
+// BuildImage builds a folder's Dockerfile.
+func (e benchEngine) BuildImage(ctx context.Context, dir, tag string) error {
+	_, err := e.Engine.Build(ctx, engine.BuildRequest{Context: dir, Tag: tag, Labels: map[string]string{settings.Label: "true"}}, progress.Discard)
+	return err
+}
+
+var _ load.Pusher = benchEngine{}
+
+// containerd is the version that the first node runs.
+func (s *session) containerd(ctx context.Context) string {
+	var out bytes.Buffer
+	if len(s.nodes) == 0 || s.engine.Exec(ctx, s.nodes[0], engine.ExecRequest{Cmd: []string{"containerd", "--version"}, Stdout: &out}) != nil {
+		return "unknown"
+	}
+	fields := strings.Fields(out.String())
+	if len(fields) < 3 {
+		return "unknown"
+	}
+	return fields[2]
+}
+
+func osName() string {
+	raw, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "this host"
+	}
+	for _, line := range strings.Split(string(raw), "\n") {
+		if value, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			if name, err := strconv.Unquote(value); err == nil {
+				return name
+			}
+		}
+	}
+	return "this host"
+}
+
+// moduleVersion is the version of a module that this program was built with.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "unknown"
+}
