@@ -272,7 +272,7 @@ func removeCluster() error {
 		return err
 	}
 	state := host.DefaultStateDir()
-	for _, file := range []string{filepath.Join(home, ".kube", clusterName+"-config"), filepath.Join(state, clusterName+".podman.cluster.json"),
+	for _, file := range []string{filepath.Join(home, ".kube", clusterName+"-config"), filepath.Join(state, clusterName+".podman.cluster.json"), filepath.Join(state, clusterName+".docker.cluster.json"),
 		filepath.Join(state, clusterName+".lock")} {
 		if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
 			return err

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,8 +83,13 @@ func (m *mishaps) heals() []run.Heal {
 		heals = append(heals, run.Heal{Action: "start the engine's service", Effect: "it answers again", OK: true})
 	}
 	if m.failed > 0 {
+		why := fmt.Sprint(m.first)
+		if d := failure.Of(m.first, failure.Load, failure.Facts{}); m.first != nil && d.Signature != "" {
+			why = d.Cause
+		}
+		why, _, _ = strings.Cut(why, "\n")
 		heals = append(heals, run.Heal{Action: "send again what the nodes lack", OK: true,
-			Effect: fmt.Sprintf("every node has it, verified, after %d broken transfer(s): %v", m.failed, m.first)})
+			Effect: fmt.Sprintf("every node has it, verified, after %d broken transfer(s): %s", m.failed, why)})
 	}
 	return heals
 }
