@@ -187,7 +187,7 @@ func TestPortTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	o := p.start(t, engine, quick).wait()
 	o.is(t, 75, "infrastructure")
 	o.tells(t, "port 28084", "infrastructure, not code", "unit tests pass")

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -152,7 +153,7 @@ func (p *proxy) serve(c net.Conn) {
 				}
 			}
 			if err != nil {
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					_ = to.(*net.UnixConn).CloseWrite()
 				}
 				return

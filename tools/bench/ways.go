@@ -51,7 +51,7 @@ func (b *bench) ordinary(ctx context.Context, nodes []load.Node, images []string
 				if err != nil {
 					return err
 				}
-				defer f.Close() //nolint:errcheck // read only
+				defer f.Close()
 				return nodeutils.LoadImageArchive(n, f)
 			})
 		}

@@ -59,7 +59,7 @@ type Spec struct {
 	RepairTimeout time.Duration // for a cluster found broken; 0: 2 minutes
 	// PortHolder names the program that holds a TCP port of this host; nil or
 	// "" means unknown.
-	PortHolder func(port int) string
+	PortHolder func(ctx context.Context, port int) string
 	// BeforeDelete is called before a cluster that failed is deleted, so that
 	// evidence can be taken. nil: nothing is.
 	BeforeDelete func(ctx context.Context, reason string)

@@ -99,7 +99,7 @@ func lostOutput(err error) error {
 // portsFree makes sure that every host port the cluster publishes can be had,
 // before anything is made. It asks this host: where the engine runs in a
 // machine, its ports are forwarded to the same ones here.
-func (c Cluster) portsFree(ctx context.Context, p plan, holder func(int) string) error {
+func (c Cluster) portsFree(ctx context.Context, p plan, holder func(context.Context, int) string) error {
 	for _, hp := range p.ports {
 		address := hp.address
 		if address == "" {
@@ -119,7 +119,7 @@ func (c Cluster) portsFree(ctx context.Context, p plan, holder func(int) string)
 		}
 		who := c.publisher(ctx, hp.port)
 		if who == "" && holder != nil {
-			who = holder(hp.port)
+			who = holder(ctx, hp.port)
 		}
 		if who == "" {
 			who = "another program"

@@ -177,7 +177,7 @@ func TestPortTaken(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	port := l.Addr().(*net.TCPAddr).Port
 	spec.Config = fmt.Appendf(nil, "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- extraPortMappings:\n  - {containerPort: 30000, hostPort: %d, listenAddress: 127.0.0.1}\n", port)
-	spec.PortHolder = func(int) string { return "this test" }
+	spec.PortHolder = func(context.Context, int) string { return "this test" }
 	_, err = c.Up(t.Context(), spec)
 	if e := failure.As(err); e == nil || e.Class != failure.StaleState ||
 		!strings.Contains(err.Error(), fmt.Sprint(port)) || !strings.Contains(err.Error(), "this test") {

@@ -138,7 +138,7 @@ func (c Cluster) settle(ctx context.Context, k kindLibrary, done <-chan error) e
 	ended, since := false, time.Now()
 	for {
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // that Kind ended counts, not how
 			ended, done = true, nil
 		default:
 		}

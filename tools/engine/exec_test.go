@@ -36,7 +36,7 @@ func (f *fakeExec) execAttach(context.Context, string) (duplex, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	client, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (f *fakeExec) execAttach(context.Context, string) (duplex, error) {
 	}
 	go func() {
 		f.serve(server)
-		server.Close()
+		_ = server.Close()
 	}()
 	return fakeConn{client.(*net.TCPConn), !f.broken}, nil
 }
@@ -160,7 +160,7 @@ func TestRunExecStopsWithItsContext(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	start := time.Now()
 	endless, w := io.Pipe()
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	err := runExec(ctx, fake, address{}, "box", ExecRequest{Cmd: []string{"cmd"}, Stdin: endless})
 	var l *LostExec
 	if !errors.As(err, &l) || !errors.Is(err, context.Canceled) || failure.As(err) != nil || time.Since(start) > time.Second {

@@ -130,7 +130,7 @@ func TestBuildFailures(t *testing.T) {
 			says             string
 		}{
 			{"missing file", "FROM scratch\nCOPY nothing /x\n", failure.TestFailure, "COPY nothing"},
-			{"unknown instruction", "FROM scratch\nCPOY a /x\n", failure.TestFailure, "CPOY"},
+			{"unknown instruction", "FROM scratch\nCPOY a /x\n", failure.TestFailure, "CPOY"}, //nolint:misspell // on purpose
 			{"program ends with an error", "FROM scratch\nCOPY probe /probe\nRUN [\"/probe\", \"exit\", \"7\"]\n", failure.TestFailure, "/probe"},
 			{"no program", "FROM scratch\nCOPY probe /probe\nRUN [\"/nowhere\"]\n", failure.TestFailure, "/nowhere"},
 			{"empty", "\n", failure.TestFailure, ""},
@@ -215,7 +215,7 @@ func TestExec(t *testing.T) {
 			}
 		})
 		t.Run("container killed meanwhile", func(t *testing.T) {
-			time.AfterFunc(300*time.Millisecond, func() { _ = f.KillContainer(context.Background(), box, "KILL") })
+			time.AfterFunc(300*time.Millisecond, func() { _ = f.KillContainer(ctx, box, "KILL") })
 			start := time.Now()
 			err := f.Exec(ctx, box, engine.ExecRequest{Cmd: []string{"/probe", "sleep"}})
 			t.Log(time.Since(start), err)

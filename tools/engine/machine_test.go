@@ -56,7 +56,7 @@ func startMachine(t *testing.T, socket string) *machine {
 	if m.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.listener.Close(); m.cut() })
+	t.Cleanup(func() { _ = m.listener.Close(); m.cut() })
 	go func() {
 		for {
 			conn, err := m.listener.Accept()
@@ -79,7 +79,7 @@ func (m *machine) cut() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	m.conns = nil
 }
@@ -107,14 +107,14 @@ func (m *machine) serve(conn net.Conn, config *ssh.ServerConfig) {
 func (m *machine) forward(channel ssh.Channel) {
 	engine, err := net.Dial("unix", m.socket)
 	if err != nil {
-		channel.Close()
+		_ = channel.Close()
 		return
 	}
 	go func() {
 		_, _ = io.Copy(channel, engine)
 		_ = channel.CloseWrite()
-		channel.Close()
-		engine.Close()
+		_ = channel.Close()
+		_ = engine.Close()
 	}()
 	var from io.Reader = channel
 	n := m.cutAfter.Swap(0)
@@ -124,7 +124,7 @@ func (m *machine) forward(channel ssh.Channel) {
 	_, _ = io.Copy(engine, from)
 	if n > 0 {
 		m.cut()
-		engine.Close()
+		_ = engine.Close()
 		return
 	}
 	_ = engine.(*net.UnixConn).CloseWrite()

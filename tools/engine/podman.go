@@ -78,7 +78,7 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 		if err != nil {
 			return nil, p.explain(ctx, err)
 		}
-		probe.Close()
+		_ = probe.Close()
 	}
 	type result struct {
 		conn *bindings.Connection

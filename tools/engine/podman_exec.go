@@ -48,24 +48,25 @@ func (p *podman) execAttach(ctx context.Context, id string) (duplex, error) {
 	if err != nil {
 		return nil, p.failed(ctx, &net.OpError{Op: "dial", Net: conn.URI.Scheme, Err: err})
 	}
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer stop()
 	body, _ := json.Marshal(map[string]bool{"Detach": false, "Tty": false})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://d/v"+libpodVersion+"/libpod/exec/"+url.PathEscape(id)+"/start", bytes.NewReader(body))
 	if err != nil {
-		raw.Close()
+		_ = raw.Close()
 		return nil, err
 	}
 	req.Header = http.Header{"Content-Type": {"application/json"}, "Connection": {"Upgrade"}, "Upgrade": {"tcp"}}
 	br := bufio.NewReader(raw)
 	if err = req.Write(raw); err == nil {
 		var resp *http.Response
+		//nolint:bodyclose // its body is the connection, which is closed below or belongs to the command
 		if resp, err = http.ReadResponse(br, req); err == nil && resp.StatusCode >= http.StatusBadRequest {
 			err = apiError(resp)
 		}
 	}
 	if err != nil {
-		raw.Close()
+		_ = raw.Close()
 		return nil, p.failed(ctx, fmt.Errorf("start exec: %w", err))
 	}
 	return hijacked{raw, br, func() bool { return p.uses(conn) }}, nil
@@ -88,7 +89,7 @@ func dial(ctx context.Context, c *bindings.Connection) (net.Conn, error) {
 	case <-ctx.Done():
 		go func() {
 			if r := <-done; r.conn != nil {
-				r.conn.Close()
+				_ = r.conn.Close()
 			}
 		}()
 		return nil, ctx.Err()

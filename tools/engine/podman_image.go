@@ -12,8 +12,8 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine/buildcontext"
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 

@@ -165,7 +165,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 		}
 	})
 	t.Run("server away", func(t *testing.T) {
-		m.listener.Close()
+		_ = m.listener.Close()
 		m.cut()
 		if err := e.Ping(t.Context()); failure.As(err) == nil || failure.As(err).Class != failure.EngineConnection {
 			t.Error(err)

@@ -14,13 +14,12 @@ import (
 
 // world is an engine with a cluster, and what brings them back.
 type world struct {
-	silent    bool // the engine does not answer
-	cures     Do   // what makes it answer; empty: nothing
-	nothing   []Do // what finds nothing to do
-	down      bool // the cluster does not answer and cannot be repaired
-	did       []Do
-	hang      Do
-	noService bool
+	silent  bool // the engine does not answer
+	cures   Do   // what makes it answer; empty: nothing
+	nothing []Do // what finds nothing to do
+	down    bool // the cluster does not answer and cannot be repaired
+	did     []Do
+	hang    Do
 }
 
 var errDown = errors.New("connection refused")

@@ -53,7 +53,7 @@ func Doctor(ctx context.Context, o Options, c Checks) []Finding {
 		d.engineMissing(err)
 	}
 	d.leftovers()
-	d.ports()
+	d.ports(ctx)
 	d.disk("disk", firstExisting(c.State, h.StateDir, "/"))
 	return d.findings
 }
@@ -111,7 +111,7 @@ func (d *doctor) engineMissing(err error) {
 	d.bad(Block, "engine", detail, e.Remedy)
 }
 
-func (d *doctor) ports() {
+func (d *doctor) ports(ctx context.Context) {
 	numbers := make([]int, 0, len(d.Ports))
 	for p := range d.Ports {
 		numbers = append(numbers, p)
@@ -127,7 +127,7 @@ func (d *doctor) ports() {
 			}
 			continue
 		}
-		holder, err := PortHolder(p)
+		holder, err := PortHolder(ctx, p)
 		switch {
 		case err != nil:
 			d.bad(Warn, check, err.Error(), "see who listens there: ss -ltnp")

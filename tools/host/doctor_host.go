@@ -203,7 +203,7 @@ func (d *doctor) disk(check, path string) {
 		d.bad(Warn, check, fmt.Sprintf("free space of %s: %v", path, err), "df "+path)
 		return
 	}
-	d.space(check, path, uint64(st.Bavail)*uint64(st.Bsize))
+	d.space(check, path, st.Bavail*uint64(st.Bsize))
 }
 
 func (d *doctor) space(check, path string, free uint64) {

@@ -37,7 +37,7 @@ func listenAt(t *testing.T) int {
 
 func TestPortHolderNamesTheProgram(t *testing.T) {
 	port := listenAt(t)
-	got, err := PortHolder(port)
+	got, err := PortHolder(t.Context(), port)
 	if err != nil || !strings.Contains(got, "host.test") {
 		t.Errorf("got %q, %v; want this test's own name", got, err)
 	}
@@ -47,10 +47,10 @@ func TestPortHolderNamesTheProgram(t *testing.T) {
 	}
 	free := l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
-	if got, err := PortHolder(free); err != nil || got != "" {
+	if got, err := PortHolder(t.Context(), free); err != nil || got != "" {
 		t.Errorf("free port: %q, %v", got, err)
 	}
-	if _, err := PortHolder(70000); err == nil {
+	if _, err := PortHolder(t.Context(), 70000); err == nil {
 		t.Error("70000 was taken for a port")
 	}
 }
@@ -134,20 +134,20 @@ func TestPortsAreTold(t *testing.T) {
 	port := listenAt(t)
 	d := doctorHost(t, easyHost(), nil)
 	d.Ports = map[int]string{port: "HAPI"}
-	d.ports()
+	d.ports(t.Context())
 	f := finding(t, d.findings, d.findings[0].Check)
 	if f.Status != Block || !strings.Contains(f.Detail, "HAPI") || !strings.Contains(f.Detail, "host.test") {
 		t.Errorf("taken port: %+v", f)
 	}
 	d.findings = nil
 	d.containers = []container{{Name: "node", Running: true, HostPorts: []int{port}, Labels: map[string]string{"kubernaut-e2e": "true"}}}
-	d.ports()
+	d.ports(t.Context())
 	if d.findings[0].Status != OK {
 		t.Errorf("our own node's port: %+v", d.findings[0])
 	}
 	d.findings = nil
 	d.containers[0].Labels = nil
-	d.ports()
+	d.ports(t.Context())
 	if d.findings[0].Status != Block || !strings.Contains(d.findings[0].Detail, "container node") {
 		t.Errorf("somebody else's container: %+v", d.findings[0])
 	}

@@ -15,13 +15,13 @@ import (
 // PortHolder names the program that listens on a TCP port of this host, as
 // "name (pid N)", and returns "" if none does. A program of another user may be
 // known to listen without being known by name.
-func PortHolder(port int) (string, error) {
+func PortHolder(ctx context.Context, port int) (string, error) {
 	if port < 1 || port > 65535 {
 		return "", fmt.Errorf("port %d is no port", port)
 	}
 	inodes, err := listening("/proc", port)
 	if err != nil {
-		return askLsof(port) // no /proc: macOS
+		return askLsof(ctx, port) // no /proc: macOS
 	}
 	if len(inodes) == 0 {
 		return "", nil
@@ -77,8 +77,8 @@ func owner(proc string, inodes map[string]bool) string {
 	return "a process of another user"
 }
 
-func askLsof(port int) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+func askLsof(caller context.Context, port int) (string, error) {
+	ctx, cancel := context.WithTimeout(caller, 10*time.Second)
 	defer cancel()
 	out, lsofErr := exec.CommandContext(ctx, "lsof", "-nP", "-iTCP:"+strconv.Itoa(port), "-sTCP:LISTEN", "-Fpc").Output()
 	var pid, name string
@@ -97,7 +97,7 @@ func askLsof(port int) (string, error) {
 	// lsof sees only this user's processes; a connection tells of all.
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return "", nil
+		return "", caller.Err()
 	}
 	_ = conn.Close()
 	if lsofErr != nil {

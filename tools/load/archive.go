@@ -66,7 +66,7 @@ func (l *loader) loadArchive(ctx context.Context, t *target, path string) error 
 	if err != nil {
 		return fmt.Errorf("image archive: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // read only
+	defer f.Close()
 	k := &kindNode{ctx: ctx, node: t.node, marker: l.marker}
 	sent := &counted{r: f, progress: func(n int64) {
 		l.req.Progress(progress.Update{What: "load " + l.src.ref + " into " + t.node.Name(), Done: n, Total: l.src.size})

@@ -37,7 +37,7 @@ func proxied(t *testing.T) (engine.Engine, *toxiproxy.Proxy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { forward.Close() })
+	t.Cleanup(func() { _ = forward.Close() })
 	go func() {
 		for {
 			from, err := forward.Accept()
@@ -64,16 +64,15 @@ func proxied(t *testing.T) (engine.Engine, *toxiproxy.Proxy) {
 func join(from net.Conn, socket string) {
 	to, err := net.Dial("unix", socket)
 	if err != nil {
-		from.Close()
+		_ = from.Close()
 		return
 	}
 	go func() {
 		io.Copy(to, from) //nolint:errcheck // its end is all that matters
-		to.(*net.UnixConn).CloseWrite()
+		_ = to.(*net.UnixConn).CloseWrite()
 	}()
 	io.Copy(from, to) //nolint:errcheck // as above
-	from.Close()
-	to.Close()
+	_, _ = from.Close(), to.Close()
 }
 
 // TestCutConnection cuts the connection between us and the engine after N
@@ -101,7 +100,7 @@ func TestCutConnection(t *testing.T) {
 			c.forget(ref)
 			toxic := fmt.Sprintf(`{"name":"cut","type":"limit_data","stream":%q,"attributes":{"bytes":%d}}`, direction(strategy, i), at)
 			if i%5 == 4 { // stalls without closing
-				toxic = fmt.Sprintf(`{"name":"cut","type":"timeout","stream":"upstream","toxicity":1,"attributes":{"timeout":0}}`)
+				toxic = `{"name":"cut","type":"timeout","stream":"upstream","toxicity":1,"attributes":{"timeout":0}}`
 			}
 			if i%5 != 4 {
 				add(t, proxy, toxic)

@@ -155,7 +155,7 @@ func (e pushEngine) Push(ctx context.Context, ref, dest string, _ progress.Func)
 	host, rest, _ := strings.Cut(dest, "/")
 	repo, want, _ := strings.Cut(rest, "@")
 	base := "http://" + host + "/v2/" + repo
-	call := func(method, url string, body []byte, size int64) (*http.Response, error) {
+	call := func(method, url string, body []byte, size int64) (status int, location string, err error) {
 		var r io.Reader = bytes.NewReader(body)
 		if e.cut != nil && method == http.MethodPatch {
 			pr, pw := io.Pipe()
@@ -167,29 +167,30 @@ func (e pushEngine) Push(ctx context.Context, ref, dest string, _ progress.Func)
 		}
 		req, err := http.NewRequestWithContext(ctx, method, url, r)
 		if err != nil {
-			return nil, err
+			return 0, "", err
 		}
 		req.ContentLength = size
 		res, err := http.DefaultClient.Do(req)
-		if err == nil {
-			res.Body.Close()
+		if err != nil {
+			return 0, "", err
 		}
-		return res, err
+		res.Body.Close()
+		return res.StatusCode, res.Header.Get("Location"), nil
 	}
 	upload := func(data []byte) error {
 		d := digest.FromBytes(data)
-		if res, err := call(http.MethodHead, base+"/blobs/"+d.String(), nil, 0); err != nil || res.StatusCode == http.StatusOK {
+		if status, _, err := call(http.MethodHead, base+"/blobs/"+d.String(), nil, 0); err != nil || status == http.StatusOK {
 			return err
 		}
-		res, err := call(http.MethodPost, base+"/blobs/uploads/", nil, 0)
+		_, location, err := call(http.MethodPost, base+"/blobs/uploads/", nil, 0)
 		if err != nil {
 			return err
 		}
-		at := "http://" + host + res.Header.Get("Location")
-		if res, err = call(http.MethodPatch, at, data, int64(len(data))); err != nil || res.StatusCode != http.StatusAccepted {
-			return fmt.Errorf("patch: %v %w", res, err)
+		at := "http://" + host + location
+		if status, _, err := call(http.MethodPatch, at, data, int64(len(data))); err != nil || status != http.StatusAccepted {
+			return fmt.Errorf("patch: %d %w", status, err)
 		}
-		_, err = call(http.MethodPut, at+"?digest="+d.String(), nil, 0)
+		_, _, err = call(http.MethodPut, at+"?digest="+d.String(), nil, 0)
 		return err
 	}
 	var uploads sync.WaitGroup
@@ -201,9 +202,9 @@ func (e pushEngine) Push(ctx context.Context, ref, dest string, _ progress.Func)
 	if err := errors.Join(append(errs, upload(img.config))...); err != nil {
 		return err
 	}
-	res, err := call(http.MethodPut, base+"/manifests/"+want, img.manifest, int64(len(img.manifest)))
-	if err == nil && res.StatusCode != http.StatusCreated {
-		err = fmt.Errorf("manifest: %s", res.Status)
+	status, _, err := call(http.MethodPut, base+"/manifests/"+want, img.manifest, int64(len(img.manifest)))
+	if err == nil && status != http.StatusCreated {
+		err = fmt.Errorf("manifest: %d", status)
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func openTarball(file string) (*source, error) {
 	t := &tarball{File: f, path: file, entries: map[string]*io.SectionReader{}, links: map[string]string{}}
 	s, err := t.open(file)
 	if err != nil {
-		f.Close() //nolint:errcheck // read only
+		f.Close()
 		return nil, bad(err)
 	}
 	return s, nil

@@ -85,7 +85,7 @@ type benchEngine struct{ loadEngine }
 
 // BuildImage builds a folder's Dockerfile.
 func (e benchEngine) BuildImage(ctx context.Context, dir, tag string) error {
-	_, err := e.Engine.Build(ctx, engine.BuildRequest{Context: dir, Tag: tag, Labels: map[string]string{settings.Label: "true"}}, progress.Discard)
+	_, err := e.Build(ctx, engine.BuildRequest{Context: dir, Tag: tag, Labels: map[string]string{settings.Label: "true"}}, progress.Discard)
 	return err
 }
 

@@ -52,7 +52,9 @@ func (s *session) fallback(ctx context.Context, result run.Result, stages [][]ru
 	}
 	s.forgetEngine(provider)
 	carry := run.Step{Name: "carry", Phase: failure.Load, Budget: carryBudget, Stall: stall,
-		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) { return s.carry(ctx, first, images, report) }}
+		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
+			return s.carry(ctx, first, images, report)
+		}}
 	again := append([][]run.Step{stages[0], {carry}}, stages[1:]...)
 	second := s.runner.Run(ctx, s.name, again)
 	second.Heals = append(append(result.Heals, move), second.Heals...)

@@ -189,8 +189,8 @@ func (s *session) spec(def settings.Suite) (cluster.Spec, error) {
 
 // portHolder names the program that listens on a port of this host, if that can
 // be told.
-func portHolder(port int) string {
-	holder, err := host.PortHolder(port)
+func portHolder(ctx context.Context, port int) string {
+	holder, err := host.PortHolder(ctx, port)
 	if err != nil {
 		return ""
 	}

@@ -24,8 +24,8 @@ var _ = Describe("A signal", Label("signals"), func() {
 			Expect(s.Attempts).To(BeEquivalentTo(1))
 		},
 		Entry("OOMKilled", "OOMKilled", "0.92", "pod-increase-memory"),
-		Entry("CrashLoopBackOff", "CrashLoopBackOff", "0.88", "deployment-roll-back", edit(target("Deployment", "web", "shop"))),
-		Entry("NodeNotReady, about an object without a namespace", "NodeNotReady", "0.90", "node-drain-node", edit(target("Node", "worker-1", ""))),
+		Entry("CrashLoopBackOff", "CrashLoopBackOff", "0.88", "deployment-roll-back", target("Deployment", "web", "shop")),
+		Entry("NodeNotReady, about an object without a namespace", "NodeNotReady", "0.90", "node-drain-node", target("Node", "worker-1", "")),
 		Entry("a signal the model does not know", "SomethingElse", "0.75", "pod-generic"),
 	)
 

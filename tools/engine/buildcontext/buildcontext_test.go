@@ -117,7 +117,7 @@ func TestStreamHoldsNoSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	c, err := buildcontext.Open(dir, "")
 	if err != nil {
 		t.Fatal(err)

@@ -31,13 +31,13 @@ var names = []string{
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
-		// The shim shows the runtime's standard error.
-		fmt.Fprintln(os.Stderr, "kubernaut-e2e runtime wrapper:", err)
-		os.Exit(1)
-	}
+	err := run(os.Args[1:])
+	// The shim shows the runtime's standard error.
+	fmt.Fprintln(os.Stderr, "kubernaut-e2e runtime wrapper:", err)
+	os.Exit(1)
 }
 
+// run returns only if it failed; else this process has become runc.
 func run(args []string) error {
 	if err := prepare(args); err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -86,7 +87,8 @@ func Settle(ctx context.Context, r Runner, name string, want Image) (*Inventory,
 		if last = inv.Prove(r.Name(), name, want); last == nil {
 			return inv, nil
 		}
-		if p := last.(*Problem); p.Dangling || inv.Images[name] == "" || inv.Kubelet == nil {
+		var p *Problem
+		if !errors.As(last, &p) || p.Dangling || inv.Images[name] == "" || inv.Kubelet == nil {
 			return inv, last
 		}
 		select {

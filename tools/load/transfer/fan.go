@@ -66,7 +66,7 @@ func (f *Fan) Wanted(d digest.Digest) bool {
 func (f *Fan) Blob(key string, d digest.Digest, size int64, r io.Reader) error {
 	var to []*Branch
 	for _, b := range f.Branches {
-		if b.err == nil && !(d != "" && b.Skip[d]) {
+		if b.err == nil && (d == "" || !b.Skip[d]) {
 			if err := f.begin(b, key, size); err == nil {
 				to = append(to, b)
 			}

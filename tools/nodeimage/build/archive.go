@@ -148,7 +148,7 @@ func (a *archive) entry(name, from string, info fs.FileInfo, linked map[uint64]s
 		h.Name += "/"
 		a.dirs[name] = true
 	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() && uint64(stat.Nlink) > 1 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && info.Mode().IsRegular() && stat.Nlink > 1 {
 		if first, seen := linked[stat.Ino]; seen {
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
 			return a.header(h)

@@ -15,7 +15,7 @@ import (
 
 func TestKeyFollowsEveryInput(t *testing.T) {
 	base := func() *part { return newPart("a", nil, "1", "2") }
-	if base().key != base().key {
+	if a, b := base(), base(); a.key != b.key {
 		t.Error("equal inputs gave different keys")
 	}
 	need := newPart("n", nil, "1")

@@ -152,7 +152,7 @@ func (c *closure) add(name string) error {
 	if err != nil {
 		return fmt.Errorf("read program %q: %w", name, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	libraries, err := f.ImportedLibraries()
 	if err != nil {
 		return fmt.Errorf("read what %q links: %w", name, err)

@@ -42,7 +42,7 @@ func fillStore(ctx context.Context, bin, work, store, images string) (err error)
 	go func() {
 		ended <- command{name: filepath.Join(bin, "containerd"), args: []string{"--config", config}, private: true}.run(serve)
 	}()
-	defer func() { stop(); <-ended }()
+	defer func() { stop(); <-ended }() //nolint:errcheck // stopped, it ends with an error
 
 	ctr := func(args ...string) error {
 		return command{

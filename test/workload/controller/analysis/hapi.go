@@ -65,7 +65,7 @@ func NewClient(url string, timeout time.Duration) (*Client, error) {
 
 // Incident implements HAPI.
 func (c *Client) Incident(ctx context.Context, r api.IncidentRequest) (*api.AnalysisResponse, error) {
-	raw, err := c.client.AnalyzeIncident(ctx, r)
+	raw, err := c.client.AnalyzeIncident(ctx, r) //nolint:bodyclose // the parser below closes it
 	if err != nil {
 		return nil, &HAPIError{Err: err}
 	}
@@ -78,7 +78,7 @@ func (c *Client) Incident(ctx context.Context, r api.IncidentRequest) (*api.Anal
 
 // Recovery implements HAPI.
 func (c *Client) Recovery(ctx context.Context, r api.RecoveryRequest) (*api.AnalysisResponse, error) {
-	raw, err := c.client.AnalyzeRecovery(ctx, r)
+	raw, err := c.client.AnalyzeRecovery(ctx, r) //nolint:bodyclose // the parser below closes it
 	if err != nil {
 		return nil, &HAPIError{Err: err}
 	}

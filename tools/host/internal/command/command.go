@@ -91,7 +91,7 @@ func (x Exec) Run(ctx context.Context, c Cmd) (string, error) {
 	stderr.flush()
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%w (%v)", context.Cause(ctx), err)
+			err = fmt.Errorf("%w (%w)", context.Cause(ctx), err)
 		}
 		said := errOut.String()
 		if strings.TrimSpace(said) == "" {

@@ -84,7 +84,7 @@ func (s Service) wait(ctx context.Context, exited <-chan error) error {
 	for {
 		select {
 		case err := <-exited:
-			return fmt.Errorf("ended at once: %v", err)
+			return fmt.Errorf("ended at once: %v", err) //nolint:errorlint // nil if it ended with status 0
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), last)
 		case <-tick.C:
