@@ -10,6 +10,7 @@ import (
 	"github.com/avast/retry-go/v4"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
+	"github.com/jordigilh/kubernaut-e2e/tools/deploy"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/heal"
@@ -213,7 +214,14 @@ func (s *session) repairCluster(ctx context.Context) (string, error) {
 	if err != nil || state.Outcome == cluster.Reused {
 		return "", err
 	}
-	return fmt.Sprintf("%d node(s) run and Kubernetes %s answers again: %s", len(state.Nodes), state.Version, state.Reason), nil
+	return fmt.Sprintf("%d node(s) run and Kubernetes %s answers again: %s", len(state.Nodes), state.Version, state.Reason), s.refresh(ctx)
+}
+
+// refresh has the workload's pods made anew after a repair: what the node's end
+// did to them would be taken for crashes of the code.
+func (s *session) refresh(ctx context.Context) error {
+	_, err := deploy.Refresh(ctx, s.cluster(*s.suite).Kubeconfig, s.suite.Namespace)
+	return err
 }
 
 func (s *session) startNodes(ctx context.Context) (string, error) {

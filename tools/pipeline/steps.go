@@ -170,6 +170,9 @@ func (s *session) clusterStep(def settings.Suite) run.Step {
 			}
 			var heals []run.Heal
 			if state.Outcome == cluster.Repaired {
+				if err := s.refresh(ctx); err != nil {
+					return run.Outcome{}, err
+				}
 				heals = []run.Heal{{Action: "repair the cluster", Effect: "it is ready again: " + state.Reason, OK: true}}
 			}
 			return run.Outcome{Skipped: state.Outcome == cluster.Reused, Detail: detail, Heals: heals,
