@@ -2,11 +2,12 @@ package deploy
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
 
 const poll = 250 * time.Millisecond
@@ -15,11 +16,11 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	// Not BuildConfigFromFlags: it falls back to other configurations.
 	loaded, err := clientcmd.LoadFromFile(kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s cannot be used: %w", kubeconfig, err)
+		return nil, failure.New(failure.StaleState, "kubeconfig "+kubeconfig+" cannot be used", "mage clusterUp writes it again", err)
 	}
 	cfg, err := clientcmd.NewDefaultClientConfig(*loaded, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s cannot be used: %w", kubeconfig, err)
+		return nil, failure.New(failure.StaleState, "kubeconfig "+kubeconfig+" cannot be used", "mage clusterUp writes it again", err)
 	}
 	cfg.QPS, cfg.Burst = 100, 200 // one client of a private cluster
 	cfg.Timeout = 30 * time.Second
