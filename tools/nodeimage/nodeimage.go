@@ -25,7 +25,7 @@ type Options struct {
 	Image    string // E2E_NODE_IMAGE; empty: Kind's own, or built here
 	Provider string // podman or docker: the command to call, unless Engine is set
 	CacheDir string // of builds; empty: in the user's cache folder
-	Mirror   string // of Debian, for a build; empty: Debian's own
+	Mirror   string // of Debian, for a build; empty: debootstrap's default
 	Log      *slog.Logger
 	Progress progress.Func
 

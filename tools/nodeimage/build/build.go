@@ -30,7 +30,7 @@ const unusedFor = 30 * 24 * time.Hour
 // Options says where and how to build.
 type Options struct {
 	CacheDir string // absolute; made if absent
-	Mirror   string // of Debian; empty: Debian's own
+	Mirror   string // of Debian; empty: debootstrap's default
 	Log      *slog.Logger
 	Progress progress.Func
 }

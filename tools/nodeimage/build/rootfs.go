@@ -21,14 +21,12 @@ func rootfsPart(o Options) *part {
 	// The mirror is no input: every mirror holds the same packages.
 	p := newPart("rootfs", nil, debianSuite, runtime.GOARCH, strings.Join(debianPackages, " "))
 	p.make = func(ctx context.Context, dir string, _ func(string) string) error {
-		mirror := o.Mirror
-		if mirror == "" {
-			mirror = debianMirror
-		}
 		root := filepath.Join(dir, "root")
-		err := command{name: "debootstrap", private: true, args: []string{
-			"--variant=minbase", "--include=" + strings.Join(debianPackages, ","), debianSuite, root, mirror,
-		}}.run(ctx)
+		args := []string{"--variant=minbase", "--include=" + strings.Join(debianPackages, ","), debianSuite, root}
+		if o.Mirror != "" {
+			args = append(args, o.Mirror)
+		}
+		err := command{name: "debootstrap", private: true, args: args}.run(ctx)
 		if err != nil {
 			return errors.Join(err, debootstrapLog(root))
 		}

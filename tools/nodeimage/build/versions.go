@@ -8,8 +8,7 @@ const (
 	// kubelet starts on cgroup v1 hosts without being told to.
 	KubernetesVersion = "v1.34.4"
 
-	debianSuite  = "bookworm"
-	debianMirror = "http://deb.debian.org/debian"
+	debianSuite = "bookworm"
 
 	// recipe changes when the way the parts are put together does, which no
 	// other input of a key would show.
