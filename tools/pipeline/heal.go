@@ -76,7 +76,7 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 		hands[heal.ClusterAnswers] = s.repairCluster
 	}
 	if len(s.images) > 0 && len(s.nodes) > 0 {
-		hands[heal.ReloadImages] = redo(s.loadStep(s.builtRefs))
+		hands[heal.ReloadImages] = s.reload
 		hands[heal.WorkloadRuns] = redo(s.deployStep(*s.suite))
 	}
 	return hands
@@ -215,6 +215,22 @@ func (s *session) repairCluster(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d node(s) run and Kubernetes %s answers again: %s", len(state.Nodes), state.Version, state.Reason), s.refresh(ctx)
+}
+
+// reload puts lost images back and has the pods made anew that wait for them.
+func (s *session) reload(ctx context.Context) (string, error) {
+	repaired, err := s.repairCluster(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := s.loadStep(s.builtRefs).Do(ctx, progress.Discard)
+	if err != nil {
+		return "", err
+	}
+	if repaired != "" {
+		return repaired + "; " + out.Detail, nil
+	}
+	return out.Detail, s.refresh(ctx)
 }
 
 // refresh has the workload's pods made anew after a repair: what the node's end

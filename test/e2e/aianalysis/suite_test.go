@@ -72,7 +72,8 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) {
 		}).Should(Succeed())
 	}
 	for _, url := range []string{urls["AIANALYSIS_HEALTH_URL"] + "/readyz", urls["HAPI_URL"] + "/ready"} {
-		Eventually(ctx, get).WithArguments(url).Should(HaveField("Status", 200))
+		// More than once: until kube-proxy has heard of a pod's end, some connections still go to that pod.
+		Eventually(ctx, get).WithArguments(url).WithPolling(20 * time.Millisecond).MustPassRepeatedly(15).Should(HaveField("Status", 200))
 	}
 }, func() { connect() }, NodeTimeout(3*time.Minute))
 
