@@ -21,7 +21,9 @@ func (s *session) loadStep(refs func() []string) run.Step {
 	return run.Step{Name: "load", Phase: failure.Load, Budget: 20 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			var nodes []load.Node
-			var mishaps mishaps
+			ctx, giveUp := context.WithCancelCause(ctx)
+			defer giveUp(nil)
+			mishaps := mishaps{giveUp: giveUp}
 			for _, name := range s.nodes {
 				nodes = append(nodes, loadNode{engine: s.engine, name: name, lost: s.lostExec})
 			}
@@ -34,6 +36,9 @@ func (s *session) loadStep(refs func() []string) run.Step {
 					DurationMS: r.Duration.Milliseconds(), Verified: r.Verified})
 				out.Skipped = out.Skipped && r.Strategy == load.Present
 				sent += r.Bytes
+			}
+			if failed := failure.As(context.Cause(ctx)); err != nil && failed != nil {
+				return out, fmt.Errorf("%w\n%w", failed, err)
 			}
 			if err != nil {
 				return out, err
@@ -52,7 +57,13 @@ type mishaps struct {
 	failed  int
 	first   error
 	started bool // the engine's service was
+	silent  time.Time
+	giveUp  context.CancelCauseFunc
 }
+
+// silence is how long a load waits for an engine that went away. One that is
+// away for longer needs more than waiting, and the load goes on after that.
+const silence = 15 * time.Second
 
 func (m *mishaps) connect(ctx context.Context, s *session) error {
 	started := false
@@ -60,6 +71,14 @@ func (m *mishaps) connect(ctx context.Context, s *session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.started = m.started || started
+	switch {
+	case err == nil:
+		m.silent = time.Time{}
+	case m.silent.IsZero():
+		m.silent = time.Now()
+	case time.Since(m.silent) > silence:
+		m.giveUp(failure.New(failure.EngineConnection, fmt.Sprintf("the engine has not answered for %s", silence), "mage doctor", err))
+	}
 	return err
 }
 
