@@ -80,28 +80,37 @@ func (c Command) Pull(ctx context.Context, ref string) error {
 
 // Label implements [Engine].
 func (c Command) Label(ctx context.Context, base, ref string) (err error) {
-	dir, err := os.MkdirTemp("", "kubernaut-e2e-label-")
-	if err != nil {
-		return fmt.Errorf("make a folder to label node image %q: %w", base, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	file := filepath.Join(dir, "Dockerfile")
-	if err := os.WriteFile(file, []byte("FROM "+base+"\nLABEL "+label+"=true\n"), 0o644); err != nil {
-		return fmt.Errorf("label node image %q: %w", base, err)
-	}
-	if _, err := c.run(ctx, "build", "--quiet", "--pull=false", "--file", file, "--tag", ref, dir); err != nil {
+	if err := c.derive(ctx, base, ref, "LABEL "+label+"=true"); err != nil {
 		return fmt.Errorf("label node image %q: %w", base, err)
 	}
 	return nil
 }
 
+// derive makes ref of base and one instruction that adds no layer.
+func (c Command) derive(ctx context.Context, base, ref, instruction string) (err error) {
+	dir, err := os.MkdirTemp("", "kubernaut-e2e-label-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "Dockerfile")
+	if err := os.WriteFile(file, []byte("FROM "+base+"\n"+instruction+"\n"), 0o644); err != nil {
+		return err
+	}
+	_, err = c.run(ctx, "build", "--quiet", "--pull=false", "--file", file, "--tag", ref, dir)
+	return err
+}
+
 // Import implements [Engine]. The changes are those of Kind's Dockerfile: they
 // tell systemd that it is in a container and how it wants to be stopped.
 func (c Command) Import(ctx context.Context, archive, ref string) error {
+	const stop = "STOPSIGNAL SIGRTMIN+3"
 	args := []string{"import"}
+	if c != "docker" { // dockerd's import does not take it (moby: dockerfile.BuildFromConfig, validCommitCommands)
+		args = append(args, "--change", stop)
+	}
 	for _, change := range []string{
 		`ENV container=docker`,
-		`STOPSIGNAL SIGRTMIN+3`,
 		`ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]`,
 		`LABEL ` + label + `=true`,
 		`LABEL ` + versionLabel + `=` + build.KubernetesVersion,
@@ -110,6 +119,11 @@ func (c Command) Import(ctx context.Context, archive, ref string) error {
 	}
 	if _, err := c.run(ctx, append(args, archive, ref)...); err != nil {
 		return fmt.Errorf("load node image %q from %q: %w", ref, archive, err)
+	}
+	if c == "docker" {
+		if err := c.derive(ctx, ref, ref, stop); err != nil {
+			return fmt.Errorf("set the stop signal of node image %q: %w", ref, err)
+		}
 	}
 	return nil
 }

@@ -22,7 +22,11 @@ func Summary(r run.Result, folder string) string {
 			lines = append(lines, fmt.Sprintf("  and %d more recovery actions", len(r.Heals)-i))
 			break
 		}
-		lines = append(lines, "  healed  "+oneLine(h.Action+": "+h.Effect))
+		word := "healed"
+		if !h.OK {
+			word = "tried "
+		}
+		lines = append(lines, "  "+word+"  "+oneLine(h.Action+": "+h.Effect))
 	}
 	lines = append(lines, fmt.Sprintf("  took    %s, report: %s/report.md", tookMS(r.DurationMS), folder))
 	return strings.Join(lines, "\n")
