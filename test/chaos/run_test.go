@@ -149,6 +149,11 @@ func (r *pipeline) wait() outcome {
 		o.code = exit.ExitCode()
 	}
 	raw, err := os.ReadFile(filepath.Join(r.state, "last", "result.json"))
+	// Mage does not wait for the run when it is ended by SIGTERM.
+	for try := 0; err != nil && try < 150; try++ {
+		time.Sleep(100 * time.Millisecond)
+		raw, err = os.ReadFile(filepath.Join(r.state, "last", "result.json"))
+	}
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, r.tail())
 	}

@@ -27,6 +27,7 @@ const (
 	RemoveStale    Do = "remove what an earlier run left"
 	FreeSpace      Do = "free this project's own caches"
 	ReloadImages   Do = "put the images on the nodes again"
+	RebuildImages  Do = "build again what went away"
 	Wait           Do = "wait a moment"
 )
 

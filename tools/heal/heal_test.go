@@ -40,7 +40,7 @@ func (w *world) hands() map[Do]Hand {
 			return "", nil
 		},
 	}
-	for _, do := range []Do{Reconnect, RestartMachine, RestartService, EndExecs, RemoveStale, FreeSpace, ReloadImages, Wait} {
+	for _, do := range []Do{Reconnect, RestartMachine, RestartService, EndExecs, RemoveStale, FreeSpace, ReloadImages, RebuildImages, Wait} {
 		hands[do] = func(ctx context.Context) (string, error) {
 			w.did = append(w.did, do)
 			if do == w.hang {
@@ -84,6 +84,7 @@ func TestEveryRow(t *testing.T) {
 			[]Do{RemoveStale, RestartService, RestartMachine, EndExecs}, true},
 		{"a broken engine that is not ours", failure.EngineBroken, "", failure.ClusterCreate, world{nothing: nothing}, []Do{RemoveStale, RestartService, RestartMachine, EndExecs}, false},
 		{"images that went away", failure.StaleState, "workload-cannot-start", failure.Deploy, world{}, []Do{ReloadImages, ClusterAnswers}, true},
+		{"images that were taken out of the engine", failure.StaleState, "image-lost", failure.Load, world{}, []Do{RebuildImages, ClusterAnswers}, true},
 		{"a port of a cluster of ours", failure.StaleState, "known", failure.ClusterCreate, world{}, []Do{RemoveStale}, true},
 		{"a port of somebody else's", failure.StaleState, "known", failure.ClusterCreate, world{nothing: nothing}, []Do{RemoveStale}, false},
 		{"something that Kind found in its way", failure.StaleState, "container-name-taken", failure.ClusterCreate, world{nothing: nothing}, []Do{EndExecs, RemoveStale}, true},

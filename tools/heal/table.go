@@ -61,6 +61,10 @@ var table = []plan{
 		{Reconnect, ifSilent, time.Minute, EngineAnswers},
 		{ReloadImages, always, 5 * time.Minute, ""},
 	}},
+	// Images that this run built and that somebody took out of the engine.
+	{class: failure.StaleState, signatures: []string{"image-lost"}, needsEffect: true, steps: []step{
+		{RebuildImages, always, 20 * time.Minute, ""},
+	}},
 	// "known" is this project's own look before it makes a cluster: the same
 	// port or lock is in the way until somebody takes it away.
 	{class: failure.StaleState, signatures: []string{"known"}, needsEffect: true, steps: []step{

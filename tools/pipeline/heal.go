@@ -77,6 +77,7 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 	}
 	if len(s.images) > 0 && len(s.nodes) > 0 {
 		hands[heal.ReloadImages] = s.reload
+		hands[heal.RebuildImages] = s.rebuild
 		hands[heal.WorkloadRuns] = redo(s.deployStep(*s.suite))
 	}
 	return hands
@@ -215,6 +216,21 @@ func (s *session) repairCluster(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d node(s) run and Kubernetes %s answers again: %s", len(state.Nodes), state.Version, state.Reason), s.refresh(ctx)
+}
+
+// rebuild builds what the engine no longer has.
+func (s *session) rebuild(ctx context.Context) (string, error) {
+	var built []string
+	for _, image := range s.suite.Images {
+		out, err := s.buildStep(image).Do(ctx, progress.Discard)
+		if err != nil {
+			return "", err
+		}
+		if !out.Skipped {
+			built = append(built, out.Detail)
+		}
+	}
+	return strings.Join(built, ", "), nil
 }
 
 // reload puts lost images back and has the pods made anew that wait for them.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -24,6 +25,10 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		}
 	}
 	d := failure.Of(err, step.Phase, facts)
+	if ref := s.ownImageIn(err); d.Class == failure.ImageReference && step.Phase == failure.Load && ref != "" {
+		d = failure.Diagnosis{Class: failure.StaleState, Retry: failure.HealThenRetry, Signature: "image-lost", Confidence: "high",
+			Cause: "image " + ref + " was built by this run and is not in the engine any more", Remedy: "run again; do not remove images during a run"}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.diagnoses == nil {
@@ -31,6 +36,16 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 	}
 	s.diagnoses[step.Name] = d
 	return d
+}
+
+// ownImageIn returns the image of this run that the error is about, or nothing.
+func (s *session) ownImageIn(err error) string {
+	for _, ref := range s.builtRefs() {
+		if strings.Contains(err.Error(), ref) {
+			return ref
+		}
+	}
+	return ""
 }
 
 // diagnosed is the last diagnosis of a step.

@@ -38,7 +38,7 @@ func (s *session) loadStep(refs func() []string) run.Step {
 				sent += r.Bytes
 			}
 			if failed := failure.As(context.Cause(ctx)); err != nil && failed != nil {
-				return out, fmt.Errorf("%w\n%w", failed, err)
+				return out, failed // the rest only repeats it, for every node and image
 			}
 			if err != nil {
 				return out, err
