@@ -76,7 +76,8 @@ func Ensure(ctx context.Context, e Engine, r Request, report progress.Func) (Ima
 
 // stage gives the inputs of the build. An image with a Go program is built from
 // a copy of its context, to which the program is added; Go's cache and linker
-// leave an unchanged program as it is.
+// leave an unchanged program as it is. It is compiled with the same flags as
+// the tools themselves: on a bare machine that halves what has to be compiled.
 func (r Request) stage(ctx context.Context, report progress.Func) (Inputs, error) {
 	context := r.Image.Context
 	if !filepath.IsAbs(context) {
@@ -110,7 +111,7 @@ func (r Request) stage(ctx context.Context, report progress.Func) (Inputs, error
 func (r Request) compile(ctx context.Context, program string, report progress.Func) error {
 	goos, goarch, _ := strings.Cut(r.Platform, "/")
 	_, err := command.Run(ctx, command.Command{
-		Name: "go", Args: []string{"build", "-v", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", program, r.Image.Program}, Dir: r.Root,
+		Name: "go", Args: []string{"build", "-v", "-buildvcs=false", "-ldflags=-s -w", "-o", program, r.Image.Program}, Dir: r.Root,
 		Env:   []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch},
 		Lines: command.GoLines("compile "+r.Image.Name, report),
 	})
