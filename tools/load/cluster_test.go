@@ -103,19 +103,7 @@ func nodeImage(t *testing.T, eng engine.Engine) string {
 	if image := os.Getenv("E2E_NODE_IMAGE"); image != "" {
 		return image
 	}
-	images, err := eng.Images(t.Context(), settings.Label)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range images {
-		for _, tag := range i.Tags {
-			if strings.HasPrefix(tag, "localhost/kubernaut-e2e/node:") {
-				return tag
-			}
-		}
-	}
-	enginetest.Skip(t, "no node image on the engine; mage setup makes one")
-	return ""
+	return enginetest.NodeImage(t, eng.Name())
 }
 
 // build makes an image whose layers are files of those sizes in bytes, with
