@@ -71,7 +71,7 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		done, errs = append(done, lines...), append(errs, err)
 	}
 	if len(keptNames) > 0 {
-		done = append(done, "kept, as others may use it by now: "+strings.Join(keptNames, ", "))
+		done = append(done, "kept packages, others may use them by now: "+strings.Join(keptNames, ", "))
 	}
 	return done, errors.Join(errs...)
 }
