@@ -93,13 +93,14 @@ func Lint(ctx context.Context) error {
 	return target(ctx, "lint", func(s *session) ([][]run.Step, error) {
 		var steps [][]run.Step
 		for _, linter := range [][]string{
-			{"golangci-lint", "run", "./..."},
-			{"golangci-lint", "run", "--build-tags=mage", "./magefiles/..."},
-			{"actionlint"},
+			{"golangci-lint", "tool", "-modfile=tools.mod", "golangci-lint", "run", "./..."},
+			{"golangci-lint-mage", "tool", "-modfile=tools.mod", "golangci-lint", "run", "--build-tags=mage", "./magefiles/..."},
+			// Not in tools.mod: it needs another version of a library than golangci-lint.
+			{"actionlint", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"},
 		} {
 			steps = append(steps, []run.Step{{Name: linter[0], Phase: failure.Build, Budget: 20 * time.Minute,
 				Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-					_, err := command.Run(ctx, command.Command{Name: "go", Args: append([]string{"tool", "-modfile=tools.mod"}, linter...), Dir: s.root,
+					_, err := command.Run(ctx, command.Command{Name: "go", Args: linter[1:], Dir: s.root,
 						Lines: func(line string) { report(progress.Update{What: linter[0], Line: line}) }})
 					var failed *command.Error
 					if errors.As(err, &failed) && failed.Code == 1 {
