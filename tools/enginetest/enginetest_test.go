@@ -1,7 +1,8 @@
 package enginetest
 
 import (
-	"os"
+	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -13,8 +14,13 @@ func TestPodmanAnswers(t *testing.T) {
 	if err := e.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("CONTAINER_HOST") == "" {
-		t.Error("the environment does not name the engine, so its command would use another")
+	info, err := e.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := exec.CommandContext(t.Context(), "podman", "info", "--format", "{{.Store.GraphRoot}}").Output()
+	if err != nil || strings.TrimSpace(string(root)) != info.GraphRoot {
+		t.Errorf("podman, called from here, works on %q (%v), the engine on %q", root, err, info.GraphRoot)
 	}
 }
 
