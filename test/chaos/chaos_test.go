@@ -100,25 +100,29 @@ func TestNodeFaults(t *testing.T) {
 	engine := "CONTAINER_HOST=unix://" + newService(t).sock
 	first := p.start(t, engine, quick).wait()
 	first.is(t, 0, "passed")
-	in := func(command string) func(t *testing.T) {
-		return func(t *testing.T) { podman(t, "exec", nodeName, "sh", "-c", command) }
+	in := func(command string) func(*testing.T, *pipeline) {
+		return func(t *testing.T, _ *pipeline) { podman(t, "exec", nodeName, "sh", "-c", command) }
 	}
 	faults := []struct {
 		name  string
 		steps []string
-		brk   func(t *testing.T)
+		brk   func(*testing.T, *pipeline)
 	}{
-		{"node container killed", []string{"load", "deploy", "suite"}, func(t *testing.T) { podman(t, "kill", nodeName) }},
+		{"node container killed", []string{"load", "deploy", "suite"}, func(t *testing.T, _ *pipeline) { podman(t, "kill", nodeName) }},
 		{"node's containerd killed", []string{"load", "deploy"}, in("pkill -9 -x containerd")},
 		{"API server killed", []string{"load", "deploy", "suite"}, in("pkill -9 kube-apiserver")},
-		{"kubeconfig corrupted", []string{"load", "deploy"}, func(t *testing.T) {
+		{"kubeconfig corrupted", []string{"load", "deploy"}, func(t *testing.T, _ *pipeline) {
 			home, _ := os.UserHomeDir()
 			if err := os.WriteFile(filepath.Join(home, ".kube", clusterName+"-config"), []byte("{ not: [yaml"), 0o600); err != nil {
 				t.Error(err)
 			}
 		}},
-		{"images deleted from the engine", []string{"load"}, func(t *testing.T) {
-			podman(t, "rmi", "--force", strings.TrimSpace(strings.Split(podman(t, "images", "-q", "--no-trunc", "localhost/kubernaut-hapi"), "\n")[0]))
+		{"images deleted from the engine", []string{"load"}, func(t *testing.T, r *pipeline) {
+			for _, e := range r.events() {
+				if e.Step == "build-hapi" && e.Kind == run.Done {
+					podman(t, "rmi", "--force", e.Detail)
+				}
+			}
 		}},
 		{"images deleted from the node", []string{"deploy"}, in("ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync")},
 	}
@@ -130,7 +134,7 @@ func TestNodeFaults(t *testing.T) {
 				before := node(t)
 				r := p.start(t, engine, payload(20+cells), quick)
 				r.until(step, run.Start)
-				f.brk(t)
+				f.brk(t, r)
 				o := r.wait()
 				defer o.forget(t)
 				o.is(t, 0, "passed")
