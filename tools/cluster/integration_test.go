@@ -25,14 +25,10 @@ func onEngine(t *testing.T, name string) (Cluster, Spec) {
 	if testing.Short() {
 		t.Skip("makes a cluster")
 	}
-	conn := enginetest.Connect(t, "podman")
+	eng := enginetest.Podman(t)
 	t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
-	eng, err := engine.Open(t.Context(), engine.Options{Provider: conn.Provider})
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := Cluster{
-		Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Provider: conn.Provider, Engine: eng,
+		Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Provider: eng.Name(), Engine: eng,
 		Kubeconfig: filepath.Join(t.TempDir(), "config"), StateDir: t.TempDir(), Network: settings.NetworkName,
 		Progress: func(u progress.Update) { t.Log(u.What, u.Line) },
 	}
@@ -43,27 +39,7 @@ func onEngine(t *testing.T, name string) (Cluster, Spec) {
 			t.Errorf("clean up: %v", err)
 		}
 	})
-	return c, Spec{NodeImage: nodeImage(t, eng)}
-}
-
-func nodeImage(t *testing.T, eng engine.Engine) string {
-	t.Helper()
-	if image := os.Getenv("E2E_NODE_IMAGE"); image != "" {
-		return image
-	}
-	images, err := eng.Images(t.Context(), settings.Label)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range images {
-		for _, tag := range i.Tags {
-			if strings.HasPrefix(tag, "localhost/kubernaut-e2e/node:") {
-				return tag
-			}
-		}
-	}
-	enginetest.Skip(t, "no node image on the engine; mage setup makes one")
-	return ""
+	return c, Spec{NodeImage: enginetest.NodeImage(t, eng.Name())}
 }
 
 func up(t *testing.T, c Cluster, spec Spec, want Outcome) (State, time.Duration) {

@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
-	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/enginetest"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
@@ -25,14 +24,10 @@ import (
 // at once with a message when it is given an unknown flag.
 func realCluster(t *testing.T) (kubeconfig, pause, apiserver string) {
 	t.Helper()
-	conn := enginetest.Connect(t, "podman")
+	eng := enginetest.Podman(t)
 	t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
-	eng, err := engine.Open(t.Context(), engine.Options{Provider: conn.Provider})
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := cluster.Cluster{
-		Name: fmt.Sprintf("cl-deploy-%d", os.Getpid()), Provider: conn.Provider, Engine: eng, Network: settings.NetworkName,
+		Name: fmt.Sprintf("cl-deploy-%d", os.Getpid()), Provider: eng.Name(), Engine: eng, Network: settings.NetworkName,
 		Kubeconfig: filepath.Join(t.TempDir(), "config"), StateDir: t.TempDir(),
 	}
 	t.Cleanup(func() {
@@ -42,7 +37,7 @@ func realCluster(t *testing.T) (kubeconfig, pause, apiserver string) {
 			t.Errorf("clean up: %v", err)
 		}
 	})
-	if _, err := c.Up(t.Context(), cluster.Spec{NodeImage: nodeImage(t, eng)}); err != nil {
+	if _, err := c.Up(t.Context(), cluster.Spec{NodeImage: enginetest.NodeImage(t, eng.Name())}); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := restConfig(c.Kubeconfig)
@@ -67,26 +62,6 @@ func realCluster(t *testing.T) (kubeconfig, pause, apiserver string) {
 		t.Fatalf("images of the node: %+v", nodes.Items[0].Status.Images)
 	}
 	return c.Kubeconfig, pause, apiserver
-}
-
-func nodeImage(t *testing.T, eng engine.Engine) string {
-	t.Helper()
-	if image := os.Getenv("E2E_NODE_IMAGE"); image != "" {
-		return image
-	}
-	images, err := eng.Images(t.Context(), settings.Label)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range images {
-		for _, tag := range i.Tags {
-			if strings.HasPrefix(tag, "localhost/kubernaut-e2e/node:") {
-				return tag
-			}
-		}
-	}
-	enginetest.Skip(t, "no node image on the engine; mage setup makes one")
-	return ""
 }
 
 const workload = `

@@ -78,7 +78,7 @@ func Connect(t testing.TB, provider string) host.Connection {
 }
 
 // NodeImage gives the reference of a node image that the provider's engine, which
-// the test has connected to, holds. The first call on a machine without a registry
+// the test has connected to, holds: E2E_NODE_IMAGE, or what the pipeline uses. The first call on a machine without a registry
 // builds it, for many minutes, and says so on standard error; the test's own
 // deadline bounds that.
 func NodeImage(t testing.TB, provider string) string {
@@ -93,7 +93,7 @@ func NodeImage(t testing.TB, provider string) string {
 		}
 	}
 	log := slog.New(slog.NewTextHandler(writer{t}, nil))
-	result, err := nodeimage.Ensure(ctx, nodeimage.Options{Provider: provider, Log: log, Progress: heartbeat(30 * time.Second)})
+	result, err := nodeimage.Ensure(ctx, nodeimage.Options{Image: os.Getenv("E2E_NODE_IMAGE"), Provider: provider, Log: log, Progress: heartbeat(30 * time.Second)})
 	if err != nil {
 		t.Fatalf("node image: %v (%v)", err, context.Cause(ctx))
 	}

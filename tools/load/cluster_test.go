@@ -79,7 +79,7 @@ func newCluster(t *testing.T, workers int) *cluster {
 			t.Error(err)
 		}
 	})
-	if err := provider.Create(c.name, kind.CreateWithRawConfig([]byte(config)), kind.CreateWithNodeImage(nodeImage(t, eng)),
+	if err := provider.Create(c.name, kind.CreateWithRawConfig([]byte(config)), kind.CreateWithNodeImage(enginetest.NodeImage(t, eng.Name())),
 		kind.CreateWithKubeconfigPath(filepath.Join(c.workdir, "kubeconfig"))); err != nil {
 		t.Fatal(err)
 	}
@@ -96,14 +96,6 @@ func (c *cluster) list(provider *kind.Provider, cluster string) {
 	for _, n := range nodes {
 		c.nodes = append(c.nodes, n.String())
 	}
-}
-
-func nodeImage(t *testing.T, eng engine.Engine) string {
-	t.Helper()
-	if image := os.Getenv("E2E_NODE_IMAGE"); image != "" {
-		return image
-	}
-	return enginetest.NodeImage(t, eng.Name())
 }
 
 // build makes an image whose layers are files of those sizes in bytes, with

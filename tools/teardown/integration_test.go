@@ -14,7 +14,6 @@ import (
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/enginetest"
-	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // TestRunOnAnEngine stands a half-made cluster of ours, an orphaned volume and
@@ -24,12 +23,8 @@ func TestRunOnAnEngine(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes node containers")
 	}
-	conn := enginetest.Connect(t, engine.Podman)
-	eng, err := engine.Open(t.Context(), engine.Options{Provider: engine.Podman})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node := nodeImage(t, eng)
+	eng := enginetest.Podman(t)
+	node := enginetest.NodeImage(t, eng.Name())
 	word := fmt.Sprintf("td%d", os.Getpid())
 	mine, theirs, network := word+"-mine", word+"-theirs", word+"-net"
 	ourTag, theirTag := "localhost/kubernaut-"+word+":1", "localhost/"+word+"-theirs:1"
@@ -41,11 +36,11 @@ func TestRunOnAnEngine(t *testing.T) {
 
 	run := func(args ...string) {
 		t.Helper()
-		if out, err := exec.CommandContext(t.Context(), conn.Provider, args...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), eng.Name(), args...).CombinedOutput(); err != nil {
 			t.Fatalf("podman %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	t.Cleanup(func() { cleanUp(t, eng, conn.Provider, word) })
+	t.Cleanup(func() { cleanUp(t, eng, eng.Name(), word) })
 	halfMake := func(name, net string) {
 		t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", net)
 		err := kind.NewProvider(kind.ProviderWithPodman()).Create(name, kind.CreateWithNodeImage(node), kind.CreateWithRetain(true),
@@ -98,23 +93,6 @@ func TestRunOnAnEngine(t *testing.T) {
 	if again, err := Run(ctx, o); err != nil || len(again.Removed) != 0 {
 		t.Errorf("a second time: %+v, %v", again, err)
 	}
-}
-
-func nodeImage(t *testing.T, eng engine.Engine) string {
-	t.Helper()
-	images, err := eng.Images(t.Context(), settings.Label)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range images {
-		for _, tag := range i.Tags {
-			if strings.HasPrefix(tag, "localhost/kubernaut-e2e/node:") {
-				return tag
-			}
-		}
-	}
-	enginetest.Skip(t, "no node image on the engine; mage setup makes one")
-	return ""
 }
 
 // cleanUp removes by name what the test made, ours and foreign.
