@@ -90,6 +90,25 @@ type State struct {
 // refused, untouched. When ctx ends during creation, the half-made cluster is
 // removed within a bounded time; where that fails, the next Up does it.
 func (c Cluster) Up(ctx context.Context, spec Spec) (State, error) {
+	return c.held(ctx, spec, func(c Cluster, p plan, found []engine.Container) (State, error) {
+		if len(found) == 0 {
+			return c.create(ctx, p, spec, Created, "")
+		}
+		state, reason, err := c.use(ctx, p, spec, found)
+		if err != nil || reason == "" {
+			return state, err
+		}
+		c.say("making the cluster again: " + reason)
+		if err := c.discard(ctx, spec, reason); err != nil {
+			return State{}, err
+		}
+		return c.create(ctx, p, spec, Recreated, reason)
+	})
+}
+
+// held calls do with what is there of the cluster, under its lock. A spec that
+// cannot be and a cluster that is not ours are refused before.
+func (c Cluster) held(ctx context.Context, spec Spec, do func(c Cluster, p plan, found []engine.Container) (State, error)) (State, error) {
 	c = c.withDefaults()
 	p, err := newPlan(c.Name, spec)
 	if err != nil {
@@ -108,18 +127,7 @@ func (c Cluster) Up(ctx context.Context, spec Spec) (State, error) {
 	if err := c.refuseForeign(found); err != nil {
 		return State{}, err
 	}
-	if len(found) == 0 {
-		return c.create(ctx, p, spec, Created, "")
-	}
-	state, reason, err := c.use(ctx, p, spec, found)
-	if err != nil || reason == "" {
-		return state, err
-	}
-	c.say("making the cluster again: " + reason)
-	if err := c.discard(ctx, spec, reason); err != nil {
-		return State{}, err
-	}
-	return c.create(ctx, p, spec, Recreated, reason)
+	return do(c, p, found)
 }
 
 // use tries to take the existing cluster as it is, or repaired. A reason means
