@@ -61,11 +61,9 @@ func (s *session) benchClusterStep(def settings.Suite) run.Step {
 func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step {
 	return run.Step{Name: "bench", Phase: failure.Load, Budget: 80 * time.Minute, Stall: 15 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			options.Engine, options.Provider, options.Cluster = benchEngine{loadEngine{Engine: s.engine}}, s.connection.Provider, def.Cluster
-			options.Log, options.Progress = s.log, report
-			for _, name := range s.nodes {
-				options.Nodes = append(options.Nodes, loadNode{engine: s.engine, name: name})
-			}
+			reconnect := func(ctx context.Context) error { return s.connect(ctx, report) }
+			options.Engine, options.Provider, options.Cluster = benchEngine{loadEngine{s.engine, reconnect}}, s.connection.Provider, def.Cluster
+			options.Nodes, options.Log, options.Progress = s.loadNodes(), s.log, report
 			rows, err := bench.Run(ctx, options)
 			if err != nil {
 				return run.Outcome{}, err

@@ -142,11 +142,8 @@ func (s *session) engines(ctx context.Context, report progress.Func) ([]teardown
 			s.log.Debug("not an engine to clear", "provider", provider, "error", err)
 			continue
 		}
-		for _, kv := range connection.Env {
-			name, value, _ := strings.Cut(kv, "=")
-			if err := os.Setenv(name, value); err != nil {
-				return nil, err
-			}
+		if err := setenv(connection.Env); err != nil {
+			return nil, err
 		}
 		e, err := engine.Open(ctx, engine.Options{Provider: provider, Log: s.log})
 		if err != nil {

@@ -20,13 +20,10 @@ import (
 func (s *session) loadStep(refs func() []string) run.Step {
 	return run.Step{Name: "load", Phase: failure.Load, Budget: 20 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			var nodes []load.Node
+			nodes := s.loadNodes()
 			ctx, giveUp := context.WithCancelCause(ctx)
 			defer giveUp(nil)
 			mishaps := mishaps{giveUp: giveUp}
-			for _, name := range s.nodes {
-				nodes = append(nodes, loadNode{engine: s.engine, name: name, lost: s.lostExec})
-			}
 			results, err := load.Load(ctx, load.Request{Refs: refs(), Nodes: nodes, Engine: loadEngine{s.engine, func(ctx context.Context) error { return mishaps.connect(ctx, s) }}, Strategy: s.settings.LoadStrategy,
 				TempDir: s.folder.Path, Log: s.log, Progress: report, Note: func(e load.Event) { mishaps.add(e); s.noteLoad(e) }})
 			out := run.Outcome{Skipped: true}
@@ -111,6 +108,15 @@ func (m *mishaps) heals() []run.Heal {
 			Effect: fmt.Sprintf("every node has it, verified, after %d broken transfer(s): %s", m.failed, why)})
 	}
 	return heals
+}
+
+// loadNodes are the cluster's nodes as the load package sees them.
+func (s *session) loadNodes() []load.Node {
+	nodes := make([]load.Node, len(s.nodes))
+	for i, name := range s.nodes {
+		nodes[i] = loadNode{engine: s.engine, name: name, lost: s.lostExec}
+	}
+	return nodes
 }
 
 // noteLoad journals what happens within a load. The end of each node's load is

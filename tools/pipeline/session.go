@@ -26,7 +26,6 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/report"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
-	"github.com/jordigilh/kubernaut-e2e/tools/suite"
 )
 
 // session is one invocation of one target: its settings, its files, what is
@@ -41,19 +40,18 @@ type session struct {
 	runner   *run.Runner
 	log      *slog.Logger
 
-	connection  host.Connection
-	engine      engine.Engine
-	info        engine.Info
-	node        nodeimage.Result
-	nodes       []string        // of the cluster, by container name
-	suite       *settings.Suite // whose cluster the steps are about; nil: none
-	started     time.Time
-	neighbours  []string   // other people's containers in the engine's machine; nil: unknown
-	movable     bool       // the whole run can be done on another engine
-	healing     sync.Mutex // one healing at a time
-	lock        *cluster.Lock
-	failedSuite *suite.Failure
-	onFailure   func(context.Context)
+	connection host.Connection
+	engine     engine.Engine
+	info       engine.Info
+	node       nodeimage.Result
+	nodes      []string        // of the cluster, by container name
+	suite      *settings.Suite // whose cluster the steps are about; nil: none
+	started    time.Time
+	neighbours []string   // other people's containers in the engine's machine; nil: unknown
+	movable    bool       // the whole run can be done on another engine
+	healing    sync.Mutex // one healing at a time
+	lock       *cluster.Lock
+	onFailure  func(context.Context)
 
 	mu        sync.Mutex
 	images    map[string]hapi.Image // by the name the suite gives them

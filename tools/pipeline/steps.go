@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,11 +53,8 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 		return err
 	}
 	named := os.Getenv("CONTAINER_HOST") != ""
-	for _, kv := range append(connection.Env, networkEnv(connection.Provider)...) {
-		name, value, _ := strings.Cut(kv, "=")
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("set %s: %w", name, err)
-		}
+	if err := setenv(append(connection.Env, networkEnv(connection.Provider)...)); err != nil {
+		return err
 	}
 	e, err := engine.Open(ctx, engine.Options{Provider: connection.Provider, Log: s.log})
 	if err != nil {
@@ -77,6 +73,17 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 	}
 	s.connection, s.engine, s.info = connection, e, info
 	s.rememberNeighbours(ctx)
+	return nil
+}
+
+// setenv makes entries NAME=value part of this process's environment.
+func setenv(entries []string) error {
+	for _, kv := range entries {
+		name, value, _ := strings.Cut(kv, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
 	return nil
 }
 
@@ -255,10 +262,6 @@ func (s *session) suiteStep(def settings.Suite) run.Step {
 			}
 			sum, err := suite.Run{Build: s.suiteBuild(def), Output: s.folder.Path, Env: env, Procs: procs, Timeout: def.Timeout.Duration,
 				Label: s.settings.GinkgoLabel, Focus: s.settings.GinkgoFocus, Lines: s.console.Verbatim}.Do(ctx, report)
-			var failed *suite.Failure
-			if errors.As(err, &failed) {
-				s.failedSuite = failed
-			}
 			if err != nil {
 				return run.Outcome{}, err
 			}
