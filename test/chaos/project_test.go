@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +16,9 @@ const (
 	// clusterName is of all cells: each finds the one of the cell before it.
 	clusterName = "chaos-e2e"
 	nodeName    = clusterName + "-control-plane"
+	// targets is the program of the Mage targets, as make runs it: `go tool` and
+	// Mage hide the exit code of a run that SIGTERM ended.
+	targets = "bin/targets"
 )
 
 // project is a copy of this project with ports of its own, so that code can be
@@ -60,6 +64,11 @@ func newProject(t *testing.T) project {
 	for from, to := range map[string]int{"8084": 28084, "9184": 29184, "8184": 28184, "8088": 28088} {
 		p.replace(t, "test/infrastructure/aianalysis.yaml", "hostPort: "+from+"\n", fmt.Sprintf("hostPort: %d\n", to))
 		p.replace(t, "test/e2e/aianalysis/suite.yaml", "127.0.0.1:"+from, fmt.Sprintf("127.0.0.1:%d", to))
+	}
+	compile := exec.Command("go", "tool", "mage", "-compile", filepath.Join(dir, targets))
+	compile.Dir = dir
+	if out, err := compile.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", compile.Args, err, out)
 	}
 	return p
 }

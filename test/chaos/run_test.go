@@ -44,7 +44,7 @@ func (p project) start(t *testing.T, env ...string) *pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd = exec.Command("go", "tool", "mage", "e2e:aianalysis")
+	r.cmd = exec.Command(filepath.Join(p.dir, targets), "e2e:aianalysis")
 	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = p.dir, out, out
 	r.cmd.Env = append(os.Environ(), append([]string{"E2E_CLUSTER=" + clusterName, "E2E_STATE=" + r.state, "KEEP_CLUSTER=true",
 		"E2E_FALLBACK_PROVIDER=none", "KIND_EXPERIMENTAL_PROVIDER=podman"}, env...)...)
@@ -149,11 +149,6 @@ func (r *pipeline) wait() outcome {
 		o.code = exit.ExitCode()
 	}
 	raw, err := os.ReadFile(filepath.Join(r.state, "last", "result.json"))
-	// Mage does not wait for the run when it is ended by SIGTERM.
-	for try := 0; err != nil && try < 150; try++ {
-		time.Sleep(100 * time.Millisecond)
-		raw, err = os.ReadFile(filepath.Join(r.state, "last", "result.json"))
-	}
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, r.tail())
 	}
