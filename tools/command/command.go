@@ -6,12 +6,14 @@ package command
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,11 +27,19 @@ type Command struct {
 	Name  string
 	Args  []string
 	Dir   string
-	Env   []string          // added to the process's own
-	Lines func(line string) // gets every line of both outputs; may be nil
+	Env   []string          // added to the base environment
+	Base  []string          // the environment to start from; nil: the process's own
+	Lines func(line string) // gets every line of both outputs that is not empty; may be nil
+	Keep  int               // lines of output kept for the error; 0 means 400
 	Grace time.Duration     // between interrupt and kill; 0 means 3 s
 	Alone bool              // what it leaves running when it ends by itself is killed too
+	// Mounts gives it a mount namespace of its own, so that no mount outlives
+	// it, however it ends. Linux only, as root.
+	Mounts bool
 }
+
+// String is the call as a person would type it, without quoting.
+func (c Command) String() string { return strings.Join(append([]string{c.Name}, c.Args...), " ") }
 
 // Error is a program that did not succeed.
 type Error struct {
@@ -50,6 +60,21 @@ func (e *Error) Error() string {
 // Unwrap returns the error of os/exec.
 func (e *Error) Unwrap() error { return e.Err }
 
+// LookPath is exec.LookPath, which also finds the system folders: Debian keeps
+// runc and dockerd in /usr/sbin, outside an ordinary user's PATH.
+func LookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin/", "/usr/sbin/", "/sbin/"} {
+		if info, statErr := os.Stat(dir + name); statErr == nil && info.Mode()&0o111 != 0 {
+			return dir + name, nil
+		}
+	}
+	return "", err
+}
+
 // keep bounds the output kept for the error.
 const keep = 400
 
@@ -57,12 +82,18 @@ const keep = 400
 // whole process group gets an interrupt, and after c.Grace a kill; none of its
 // processes is left. A failure is an *Error.
 func Run(ctx context.Context, c Command) (string, error) {
-	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
-	cmd.Dir, cmd.Env = c.Dir, append(os.Environ(), c.Env...)
+	path, err := LookPath(c.Name)
+	if err != nil {
+		return "", &Error{Command: c.String(), Code: -1, Err: err}
+	}
+	cmd := exec.CommandContext(ctx, path, c.Args...)
+	if c.Base == nil {
+		c.Base = os.Environ()
+	}
+	cmd.Dir, cmd.Env = c.Dir, slices.Concat(c.Base, c.Env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	grace := c.Grace
-	if grace == 0 {
-		grace = 3 * time.Second
+	if c.Mounts {
+		ownMounts(cmd.SysProcAttr)
 	}
 	cmd.Cancel = func() error {
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
@@ -71,14 +102,14 @@ func Run(ctx context.Context, c Command) (string, error) {
 		}
 		return err
 	}
-	cmd.WaitDelay = grace
+	cmd.WaitDelay = cmp.Or(c.Grace, 3*time.Second)
 
 	var stdout bytes.Buffer
-	tail := &lines{keep: keep, sink: c.Lines}
+	tail := &lines{keep: cmp.Or(c.Keep, keep), sink: c.Lines}
 	out, outDone := tail.pipe()
 	errs, errsDone := tail.pipe()
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&stdout, out), errs
-	err := cmd.Run()
+	err = cmd.Run()
 	_, _ = out.Close(), errs.Close()
 	<-outDone
 	<-errsDone
@@ -89,7 +120,7 @@ func Run(ctx context.Context, c Command) (string, error) {
 	if err == nil {
 		return stdout.String(), nil
 	}
-	failed := &Error{Command: strings.Join(append([]string{c.Name}, c.Args...), " "), Code: -1, Output: tail.text(), Err: err}
+	failed := &Error{Command: c.String(), Code: -1, Output: tail.text(), Err: err}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		failed.Code = exit.ExitCode()
@@ -115,12 +146,27 @@ func (l *lines) pipe() (*io.PipeWriter, <-chan struct{}) {
 		defer close(done)
 		s := bufio.NewScanner(r)
 		s.Buffer(make([]byte, 64<<10), 4<<20)
+		s.Split(anyLine)
 		for s.Scan() {
-			l.add(s.Text())
+			if line := strings.TrimRight(s.Text(), " \t"); line != "" {
+				l.add(line)
+			}
 		}
 		_, _ = io.Copy(io.Discard, r) // a line over 4 MB must not block the program
 	}()
 	return w, done
+}
+
+// anyLine is bufio.ScanLines that also ends a line at a carriage return, with
+// which programs show progress.
+func anyLine(data []byte, atEOF bool) (int, []byte, error) {
+	if i := bytes.IndexAny(data, "\r\n"); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 func (l *lines) add(line string) {
@@ -133,6 +179,16 @@ func (l *lines) add(line string) {
 	if l.sink != nil {
 		l.sink(line)
 	}
+}
+
+// Tail returns the last n lines of text that are not empty.
+func Tail(text string, n int) string {
+	l := &lines{keep: n}
+	w, done := l.pipe()
+	_, _ = io.WriteString(w, text)
+	_ = w.Close()
+	<-done
+	return l.text()
 }
 
 func (l *lines) text() string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +22,35 @@ func TestRunKeepsWhatWasSaid(t *testing.T) {
 	}
 	if out != "one\n" || len(seen) != 2 {
 		t.Errorf("stdout %q, lines %q", out, seen)
+	}
+}
+
+func TestLinesEndAtCarriageReturnsToo(t *testing.T) {
+	var seen []string
+	out, err := Run(t.Context(), Command{Name: "printf", Args: []string{`10 %%\r20 %%\r\n\nend`}, Lines: func(l string) { seen = append(seen, l) }})
+	if want := []string{"10 %", "20 %", "end"}; err != nil || !slices.Equal(seen, want) || out != "10 %\r20 %\r\n\nend" {
+		t.Errorf("lines %q, output %q, %v", seen, out, err)
+	}
+}
+
+func TestMissingProgramIsNamed(t *testing.T) {
+	_, err := Run(t.Context(), Command{Name: "no-such-program-here"})
+	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "no-such-program-here") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTail(t *testing.T) {
+	if got := Tail("a\n\nb\nc\n", 2); got != "b\nc" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestBaseReplacesTheEnvironment(t *testing.T) {
+	t.Setenv("COMMAND_TEST", "own")
+	out, err := Run(t.Context(), Command{Name: "env", Base: []string{"A=1"}, Env: []string{"B=2"}})
+	if err != nil || out != "A=1\nB=2\n" {
+		t.Errorf("environment %q, %v", out, err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/host/machine"
 )
 
@@ -98,7 +98,7 @@ func (h *host) machineSize(ctx context.Context) (cpus, memoryMB int) {
 // machineRun runs podman without the variables that point it elsewhere.
 func (h *host) machineRun(what string) machine.Run {
 	return func(ctx context.Context, name string, args ...string) (string, error) {
-		return h.stream(ctx, what, command.Cmd{Name: name, Args: args,
-			Env: h.environ("CONTAINER_HOST=", "CONTAINER_CONNECTION=", "CONTAINER_SSHKEY=")})
+		return h.stream(ctx, what, command.Command{Name: name, Args: args,
+			Base: h.environ("CONTAINER_HOST=", "CONTAINER_CONNECTION=", "CONTAINER_SSHKEY=")})
 	}
 }

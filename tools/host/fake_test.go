@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/facts"
 )
 
@@ -29,14 +29,14 @@ func (f *fakeRunner) LookPath(name string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-func (f *fakeRunner) Run(_ context.Context, c command.Cmd) (string, error) {
+func (f *fakeRunner) Run(_ context.Context, c command.Command) (string, error) {
 	call := c.String()
 	f.calls = append(f.calls, call)
 	if f.on != nil {
 		f.on(call)
 	}
 	if said, ok := longest(f.fails, call); ok {
-		return "", &command.Error{Call: call, Output: said, Err: errors.New("exit status 1")}
+		return "", &command.Error{Command: call, Output: said, Err: errors.New("exit status 1")}
 	}
 	out, _ := longest(f.answers, call)
 	return out, nil

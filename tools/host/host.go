@@ -16,9 +16,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/facts"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -74,10 +75,26 @@ func DefaultStateDir() string {
 	return DefaultRuntimeDir()
 }
 
+// runner runs programs. It exists so that tests can stand in for a machine.
+type runner interface {
+	Run(ctx context.Context, c command.Command) (string, error)
+	LookPath(name string) (string, error)
+}
+
+// programs are those of this machine.
+type programs struct{}
+
+func (programs) LookPath(name string) (string, error) { return command.LookPath(name) }
+
+func (programs) Run(ctx context.Context, c command.Command) (string, error) {
+	c.Keep, c.Grace = 12, 5*time.Second
+	return command.Run(ctx, c)
+}
+
 // host is one call's view of the machine. Tests replace its parts.
 type host struct {
 	Options
-	run   command.Runner
+	run   runner
 	root  string // of the file system that facts, sockets and /lib/modules are looked for in
 	facts facts.Facts
 	ping  func(ctx context.Context, e endpoint) error
@@ -98,7 +115,7 @@ func newHost(o Options) *host {
 	if o.Environ == nil {
 		o.Environ = os.Environ()
 	}
-	h := &host{Options: o, run: command.Exec{}, root: "/", facts: facts.Read("/"), env: map[string]string{}}
+	h := &host{Options: o, run: programs{}, root: "/", facts: facts.Read("/"), env: map[string]string{}}
 	h.ping = h.pingEngine
 	for _, kv := range o.Environ {
 		name, value, _ := strings.Cut(kv, "=")
@@ -136,13 +153,13 @@ func (h *host) output(ctx context.Context, name string, args ...string) (string,
 }
 
 func (h *host) outputEnv(ctx context.Context, env []string, name string, args ...string) (string, error) {
-	return h.run.Run(ctx, command.Cmd{Name: name, Args: args, Env: env})
+	return h.run.Run(ctx, command.Command{Name: name, Args: args, Base: env})
 }
 
 // stream runs a program whose output is worth seeing as it comes.
-func (h *host) stream(ctx context.Context, what string, c command.Cmd) (string, error) {
+func (h *host) stream(ctx context.Context, what string, c command.Command) (string, error) {
 	show := h.Progress.Or()
-	c.Line = func(line string) { show(progress.Update{What: what, Line: line}) }
+	c.Lines = func(line string) { show(progress.Update{What: what, Line: line}) }
 	return h.run.Run(ctx, c)
 }
 

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
 )
 
 // podmanPackages are what Podman needs on a Debian without recommended packages:
@@ -125,7 +125,7 @@ func (h *host) missing(ctx context.Context, m manager, pkgs []string) []string {
 func (h *host) manage(ctx context.Context, prefix []string, m manager, args []string) error {
 	call := append(append([]string{}, prefix...), "env", "DEBIAN_FRONTEND=noninteractive", m.program)
 	call = append(call, args...)
-	_, err := h.stream(ctx, "install packages", command.Cmd{Name: call[0], Args: call[1:], Env: h.environ()})
+	_, err := h.stream(ctx, "install packages", command.Command{Name: call[0], Args: call[1:], Base: h.environ()})
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/containers/podman/v5/pkg/bindings"
 
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 )
 
 // pingTimeout bounds one question to an engine. An engine in a machine that is
@@ -49,7 +49,7 @@ func (h *host) pingEngine(ctx context.Context, e endpoint) error {
 	case u.Scheme == "unix":
 		return pingUnix(ctx, e.provider, u.Path)
 	case e.provider == Docker:
-		_, err := h.run.Run(ctx, command.Cmd{Name: "docker", Args: []string{"version", "--format", "{{.Server.Version}}"},
+		_, err := h.run.Run(ctx, command.Command{Name: "docker", Args: []string{"version", "--format", "{{.Server.Version}}"},
 			Env: h.environ("DOCKER_HOST="+e.url, "DOCKER_CONTEXT=")})
 		return err
 	case u.Scheme == "ssh" || u.Scheme == "tcp":

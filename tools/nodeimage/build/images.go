@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 )
 
 // The images that ../programs/manifests name.
@@ -58,9 +60,9 @@ func clusterImages(ctx context.Context, work string, in func(string) string) ([]
 	if err := os.Symlink(filepath.Join(in("kubernetes"), "kubernetes"), kubeadm); err != nil {
 		return nil, fmt.Errorf("name kubeadm: %w", err)
 	}
-	out, err := command{name: kubeadm, args: []string{
+	out, err := output(ctx, command.Command{Name: kubeadm, Args: []string{
 		"config", "images", "list", "--kubernetes-version", KubernetesVersion,
-	}}.output(ctx)
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +71,7 @@ func clusterImages(ctx context.Context, work string, in func(string) string) ([]
 		return nil, err
 	}
 	var images []image
-	for _, ref := range append(strings.Fields(string(out)), sandbox) {
+	for _, ref := range append(strings.Fields(out), sandbox) {
 		i, err := kubernetesImage(ref)
 		if err != nil {
 			return nil, err

@@ -177,26 +177,6 @@ func TestLockWaitsAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestCommandErrorShowsWhatWasSaid(t *testing.T) {
-	err := command{name: "sh", args: []string{"-c", "echo first; echo broken >&2; exit 3"}}.run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "broken") || !strings.Contains(err.Error(), "exit status 3") {
-		t.Errorf("got %v, want status and output", err)
-	}
-}
-
-func TestCommandEndsWithItsChildren(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	begin := time.Now()
-	err := command{name: "sh", args: []string{"-c", "sleep 60 & wait"}}.run(ctx)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the deadline", err)
-	}
-	if d := time.Since(begin); d > 5*time.Second {
-		t.Errorf("took %s although the deadline was over", d)
-	}
-}
-
 func temporaries(t *testing.T, dir string) []string {
 	t.Helper()
 	left, err := filepath.Glob(filepath.Join(dir, temporary+"*"))

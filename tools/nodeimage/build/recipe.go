@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/nodeimage/programs"
 )
 
@@ -123,7 +124,7 @@ func (p program) build(ctx context.Context, dir string) (err error) {
 	if p.tags != "" {
 		args = append(args, "-tags", p.tags)
 	}
-	return command{dir: work, env: goEnv(), name: "go", args: append(args, what...)}.run(ctx)
+	return execute(ctx, command.Command{Dir: work, Env: goEnv(), Name: "go", Args: append(args, what...)})
 }
 
 // goEnv keeps the caller's proxy, cache and toolchain settings, and drops what
@@ -150,15 +151,14 @@ func kindPart() (*part, error) {
 			return err
 		}
 		// In that folder's module, so that its go.sum verifies the download.
-		out, err := command{
-			dir: work, env: goEnv(), name: "go",
-			args: []string{"mod", "download", "-json", "sigs.k8s.io/kind"},
-		}.output(ctx)
+		out, err := output(ctx, command.Command{
+			Dir: work, Env: goEnv(), Name: "go", Args: []string{"mod", "download", "-json", "sigs.k8s.io/kind"},
+		})
 		if err != nil {
 			return err
 		}
 		var module struct{ Dir string }
-		if err := json.Unmarshal(out, &module); err != nil {
+		if err := json.Unmarshal([]byte(out), &module); err != nil {
 			return fmt.Errorf("find the kind module in %q: %w", out, err)
 		}
 		return os.CopyFS(filepath.Join(dir, "files"), os.DirFS(filepath.Join(module.Dir, "images", "base", "files")))

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 )
 
 // rootfsPart is a minimal Debian with what a node needs: rootfs.tar, and in
@@ -26,7 +28,7 @@ func rootfsPart(o Options) *part {
 		if o.Mirror != "" {
 			args = append(args, o.Mirror)
 		}
-		err := command{name: "debootstrap", private: true, args: args}.run(ctx)
+		err := execute(ctx, command.Command{Name: "debootstrap", Mounts: true, Args: args})
 		if err != nil {
 			return errors.Join(err, debootstrapLog(root))
 		}
@@ -54,8 +56,7 @@ func debootstrapLog(root string) error {
 	if err != nil {
 		return nil
 	}
-	all := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return errors.New(strings.Join(all[max(0, len(all)-kept):], "\n"))
+	return errors.New(command.Tail(string(data), kept))
 }
 
 // needless tells what of a Debian root a node does without: what a package

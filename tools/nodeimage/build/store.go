@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 )
 
 // importArgs are what `ctr images import` needs for a store like the one Kind
@@ -40,15 +42,14 @@ func fillStore(ctx context.Context, bin, work, store, images string) (err error)
 	serve, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- command{name: filepath.Join(bin, "containerd"), args: []string{"--config", config}, private: true}.run(serve)
+		ended <- execute(serve, command.Command{Name: filepath.Join(bin, "containerd"), Args: []string{"--config", config}, Mounts: true})
 	}()
 	defer func() { stop(); <-ended }() //nolint:errcheck // stopped, it ends with an error
 
 	ctr := func(args ...string) error {
-		return command{
-			name: filepath.Join(bin, "ctr"),
-			args: append([]string{"--address", filepath.Join(run, "s")}, args...),
-		}.run(ctx)
+		return execute(ctx, command.Command{
+			Name: filepath.Join(bin, "ctr"), Args: append([]string{"--address", filepath.Join(run, "s")}, args...),
+		})
 	}
 	if err := waitFor(ctx, ended, func() error { return ctr("version") }); err != nil {
 		return fmt.Errorf("start containerd for the images: %w", err)
@@ -107,9 +108,9 @@ func waitFor(ctx context.Context, ended <-chan error, ask func() error) error {
 // lower ones would refuse, and with Kind's hook that hides the machine's
 // product names.
 func runtimeSpec(ctx context.Context, bin string) ([]byte, error) {
-	out, err := command{name: filepath.Join(bin, "ctr"), args: []string{"oci", "spec"}}.output(ctx)
+	out, err := output(ctx, command.Command{Name: filepath.Join(bin, "ctr"), Args: []string{"oci", "spec"}})
 	if err != nil {
 		return nil, err
 	}
-	return editSpec(out)
+	return editSpec([]byte(out))
 }

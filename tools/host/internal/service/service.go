@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/command"
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 )
 
 // Service is a daemon of ours, running or not.
@@ -69,7 +69,7 @@ func (s Service) Start(ctx context.Context) (State, error) {
 	}
 	if err := s.wait(ctx, exited); err != nil {
 		said, _ := os.ReadFile(s.LogFile())
-		err = &command.Error{Call: s.Path + " " + strings.Join(s.Args, " "), Output: command.Tail(string(said), 8), Err: err}
+		err = &command.Error{Command: s.Path + " " + strings.Join(s.Args, " "), Code: -1, Output: command.Tail(string(said), 8), Err: err}
 		return State{}, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
 	return st, nil
