@@ -20,16 +20,13 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/facts"
 )
 
-// Limits below which a run is known to suffer. The inotify instances and watches
-// are those of Kind's known issues ("pod errors due to too many open files").
+// Limits below which a run is known to suffer.
 const (
-	inotifyInstances = 512
-	inotifyWatches   = 65536
-	freeKeys         = 100     // a container takes one, a busy node some dozens
-	diskBlock        = 3 << 30 // a cluster alone needs about this
-	diskWarn         = 12 << 30
-	memoryBlock      = 2 << 30
-	memoryWarn       = 4 << 30
+	freeKeys    = 100     // a container takes one, a busy node some dozens
+	diskBlock   = 3 << 30 // a cluster alone needs about this
+	diskWarn    = 12 << 30
+	memoryBlock = 2 << 30
+	memoryWarn  = 4 << 30
 )
 
 // tools checks what must be on PATH.
@@ -99,7 +96,7 @@ func (d *doctor) keys() {
 	}
 	data, err := os.ReadFile(filepath.Join(d.root, "proc/key-users"))
 	if err != nil {
-		limit, limitErr := d.sysctl(strings.ReplaceAll(name, ".", "/"))
+		limit, limitErr := d.sysctl(name)
 		if limitErr != nil {
 			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "mount /proc")
 			return
@@ -118,7 +115,7 @@ func (d *doctor) keys() {
 		limit, _ = strconv.ParseInt(l, 10, 64)
 	}
 	if limit < 0 {
-		if limit, err = d.sysctl(strings.ReplaceAll(name, ".", "/")); err != nil {
+		if limit, err = d.sysctl(name); err != nil {
 			d.bad(Warn, check, "the quota cannot be read: "+err.Error(), "mount /proc")
 			return
 		}
@@ -135,32 +132,18 @@ func (d *doctor) keys() {
 }
 
 func (d *doctor) inotify() {
-	for _, l := range []struct {
-		name   string
-		wanted int64
-	}{{"max_user_instances", inotifyInstances}, {"max_user_watches", inotifyWatches}} {
-		check := "inotify " + l.name
-		have, err := d.sysctl("fs/inotify/" + l.name)
+	for _, l := range kernelLimits {
+		check := strings.NewReplacer("fs.", "", ".", " ").Replace(l.name)
+		have, err := d.sysctl(l.name)
 		switch {
 		case err != nil:
 			d.bad(Warn, check, err.Error(), "mount /proc")
 		case have < l.wanted:
-			d.bad(Warn, check, fmt.Sprintf("%d: clusters of several nodes may run out", have), fmt.Sprintf("sudo sysctl -w fs.inotify.%s=%d", l.name, l.wanted))
+			d.bad(Warn, check, fmt.Sprintf("%d: clusters of several nodes may run out", have), fmt.Sprintf("sudo sysctl -w %s=%d", l.name, l.wanted))
 		default:
 			d.ok(check, "%d", have)
 		}
 	}
-}
-
-func (d *doctor) sysctl(path string) (int64, error) {
-	if !strings.HasPrefix(path, "fs/") && !strings.HasPrefix(path, "kernel/") {
-		return 0, fmt.Errorf("no such setting %q", path)
-	}
-	data, err := os.ReadFile(filepath.Join(d.root, "proc/sys", path))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 }
 
 // leftovers looks for what an earlier run left in the way.

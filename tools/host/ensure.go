@@ -83,6 +83,9 @@ func (h *host) ensure(ctx context.Context) (Connection, error) {
 	if err := h.prepareModules(ctx, *found); err != nil {
 		return Connection{Changes: h.made}, err
 	}
+	if err := h.raiseLimits(ctx, *found); err != nil {
+		return Connection{Changes: h.made}, err
+	}
 	c := h.connect(*found)
 	c.Started, c.Changes = started, h.made
 	return c, nil

@@ -21,12 +21,14 @@ const (
 	KindData      Kind = "data"      // a folder with all that is in it; removed by Undo
 	KindBridge    Kind = "bridge"    // a network bridge that our dockerd made; removed by Undo
 	KindMachine   Kind = "machine"   // a Podman machine; kept, and said so
+	KindSysctl    Kind = "sysctl"    // a kernel setting, NAME=VALUE; set back by Undo
 )
 
 // Change is one thing this project did to the host.
 type Change struct {
 	Kind Kind      `json:"kind"`
-	What string    `json:"what"` // a path, or a name
+	What string    `json:"what"`          // a path, or a name
+	Was  string    `json:"was,omitempty"` // the value before, of a setting
 	Why  string    `json:"why"`
 	Time time.Time `json:"time"`
 }

@@ -117,6 +117,9 @@ func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err 
 			return "", true, fmt.Errorf("remove bridge %s: %w", c.What, err)
 		}
 		return "removed bridge " + c.What, false, nil
+	case KindSysctl:
+		line, err := h.undoSysctl(ctx, c)
+		return line, err != nil, err
 	default: // services are stopped and configurations removed with the runtime folder
 		return "", false, nil
 	}
