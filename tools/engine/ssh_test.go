@@ -107,7 +107,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := startMachine(t, socket)
+	m := enginetest.SSH(t, socket)
 	e, err := engine.Open(t.Context(), engine.Options{Provider: engine.Podman})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 		}
 	})
 	t.Run("small input swallowed by a cut", func(t *testing.T) {
-		m.cutAfter.Store(600)
+		m.CutStream(600)
 		r := engine.ExecRequest{Cmd: []string{"sh", "-c", "sleep 1; sed -n '$='; exit 0"}, Stdin: strings.NewReader(strings.Repeat("line\n", 2000))}
 		if err := e.Exec(t.Context(), box, r); failure.As(err) == nil || failure.As(err).Class != failure.EngineConnection {
 			t.Errorf("an input that did not arrive: %v", err)
@@ -138,7 +138,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 		t.Run(fmt.Sprintf("cut after %d bytes of an exec's input", n), func(t *testing.T) {
 			r := read
 			r.Stdin = io.LimitReader(rand.Reader, 8<<20)
-			m.cutAfter.Store(n)
+			m.CutStream(n)
 			start := time.Now()
 			err := e.Exec(t.Context(), box, r)
 			t.Log(time.Since(start), err)
@@ -156,7 +156,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 		})
 	}
 	t.Run("cut while saving", func(t *testing.T) {
-		cut := writerFunc(func(p []byte) (int, error) { m.cut(); return len(p), nil })
+		cut := writerFunc(func(p []byte) (int, error) { m.Cut(); return len(p), nil })
 		if err := e.Save(t.Context(), "localhost/"+f.prefix+":shell", cut); failure.As(err) == nil || failure.As(err).Class != failure.EngineConnection {
 			t.Error(err)
 		}
@@ -165,8 +165,7 @@ func TestPodmanBehindSSH(t *testing.T) {
 		}
 	})
 	t.Run("server away", func(t *testing.T) {
-		_ = m.listener.Close()
-		m.cut()
+		m.Refuse()
 		if err := e.Ping(t.Context()); failure.As(err) == nil || failure.As(err).Class != failure.EngineConnection {
 			t.Error(err)
 		}

@@ -1,0 +1,81 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// podman5Prefix begins the names of the folders of Podman 5 services; the
+// process that made one follows.
+const podman5Prefix = "kubernaut-e2e-podman5-"
+
+func podman5Storage(dir string) []string {
+	return []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run")}
+}
+
+// emptyStorage ends and removes every container there, which are all the
+// test's: the processes and networks of those left would outlive the folder.
+func (s *Service) emptyStorage() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	out, err := s.Command(ctx, "rm", "--all", "--force", "--volumes", "--time=0").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("remove containers: %w: %s", err, out)
+	}
+	return nil
+}
+
+// removeFolder removes a folder in which storage may still be mounted.
+func removeFolder(dir string) error {
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	lines := strings.Split(strings.TrimSpace(string(mounts)), "\n")
+	for _, line := range slices.Backward(lines) { // what was mounted last, first
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			if out, err := exec.Command("umount", f[4]).CombinedOutput(); err != nil {
+				errs = append(errs, fmt.Errorf("umount %s: %w: %s", f[4], err, out))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return os.RemoveAll(dir)
+}
+
+// sweepPodman5 removes what tests left whose process was killed.
+func sweepPodman5(t testing.TB) {
+	t.Helper()
+	left, err := filepath.Glob("/var/tmp/" + podman5Prefix + "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range left {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), podman5Prefix+"%d-", &pid); err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		program, err := os.Readlink(filepath.Join(dir, "bin", "podman"))
+		if err != nil {
+			t.Logf("left by another test, and not removed: %s: %v", dir, err)
+			continue
+		}
+		s := &Service{Program: program, dir: dir, global: podman5Storage(dir),
+			env: append(os.Environ(), "CONTAINER_HOST=", "CONTAINERS_CONF_OVERRIDE="+filepath.Join(dir, "override.conf"))}
+		if err := errors.Join(s.emptyStorage(), removeFolder(dir)); err != nil {
+			t.Logf("left by another test, and not removed: %s: %v", dir, err)
+		}
+	}
+}
