@@ -2,8 +2,8 @@
 // default wherever the engine has it or can get it, otherwise one built on this
 // host (package build) from Go modules and Debian packages.
 //
-// It owns that choice and the label on the result. It creates no cluster, and
-// installs nothing on the host.
+// It owns that choice and the label on the result. It creates no cluster; what
+// it needs on the host it asks [Options.Install] for.
 package nodeimage
 
 import (
@@ -29,6 +29,10 @@ type Options struct {
 	Log      *slog.Logger
 	Progress progress.Func
 
+	// Install puts packages that a build lacks on this host; nil: that they are
+	// missing is a failure.
+	Install func(ctx context.Context, packages []string) error
+
 	Engine Engine                                           // empty: Provider's command
 	Probe  func(ctx context.Context, registry string) error // empty: ask over HTTPS
 }
@@ -51,10 +55,6 @@ type Result struct {
 	KubernetesVersion string // for example v1.34.4; empty if the image does not tell
 	Source            Source
 }
-
-// HostPackages lists the Debian packages that building an image needs on the
-// host, beside an engine and Go.
-func HostPackages() []string { return build.HostPackages() }
 
 // BuiltRef is the reference of the image that this host would build.
 func BuiltRef() (string, error) {
@@ -141,7 +141,7 @@ func (e *ensurer) built(ctx context.Context) (Result, error) {
 	if image, err := e.engine.Image(ctx, ref); err != nil || image != nil {
 		return result, err
 	}
-	o := build.Options{CacheDir: e.CacheDir, Mirror: e.Mirror, Log: e.log, Progress: e.Progress}
+	o := build.Options{CacheDir: e.CacheDir, Mirror: e.Mirror, Log: e.log, Progress: e.Progress, Install: e.Install}
 	unlock, err := build.Lock(ctx, o)
 	if err != nil {
 		return Result{}, err

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/bench"
-	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/load"
@@ -41,21 +39,8 @@ func Bench(ctx context.Context, runs *int, cases *string) error {
 			options.Cases = strings.Split(*cases, ",")
 		}
 		s.settings.Cluster, s.settings.Workers = "", 2
-		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, {s.benchClusterStep(def)}, {s.benchStep(def, options)}, {s.downStep(def)}}, nil
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, {s.clusterStep(def)}, {s.benchStep(def, options)}, {s.downStep(def)}}, nil
 	})
-}
-
-// benchClusterStep makes a cluster of Kind's default configuration.
-func (s *session) benchClusterStep(def settings.Suite) run.Step {
-	return run.Step{Name: "cluster", Phase: failure.ClusterCreate, Budget: 15 * time.Minute, Stall: stall,
-		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			c := s.cluster(def)
-			c.Progress = report
-			state, err := c.Up(ctx, cluster.Spec{Workers: s.settings.Workers, NodeImage: s.node.Ref, ExpectedVersion: s.node.KubernetesVersion,
-				CgroupV1: s.info.CgroupVersion == "1"})
-			s.nodes = state.Nodes
-			return run.Outcome{Detail: fmt.Sprintf("%s %s, %d nodes", c.Name, state.Outcome, len(state.Nodes))}, err
-		}}
 }
 
 func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -33,6 +33,9 @@ type Options struct {
 	Mirror   string // of Debian; empty: debootstrap's default
 	Log      *slog.Logger
 	Progress progress.Func
+	// Install puts missing packages on this host before a build; nil: a missing
+	// one is a failure.
+	Install func(ctx context.Context, packages []string) error
 }
 
 // Key identifies the image that [Archive] makes on this architecture: twelve
@@ -47,9 +50,11 @@ func Key() (string, error) {
 	return node.key, nil
 }
 
-// HostPackages lists the Debian packages the build needs on the host, beside
+const debootstrap = "debootstrap"
+
+// hostPackages lists the Debian packages the build needs on the host, beside
 // an engine and Go.
-func HostPackages() []string { return []string{"debootstrap", "debian-archive-keyring"} }
+func hostPackages() []string { return []string{debootstrap, "debian-archive-keyring"} }
 
 // Archive returns the path of the image's root filesystem as a tar archive,
 // and whether it had to be built. Each part is kept as it is finished, so an
@@ -68,7 +73,7 @@ func Archive(ctx context.Context, o Options) (path string, built bool, err error
 	if c.has(node) {
 		return path, false, nil
 	}
-	if err := checkHost(); err != nil {
+	if err := checkHost(ctx, o); err != nil {
 		return "", false, err
 	}
 	if err := c.clean(time.Now().Add(-unusedFor)); err != nil {
@@ -107,8 +112,8 @@ func Lock(ctx context.Context, o Options) (unlock func(), err error) {
 	}
 }
 
-// checkHost says what is missing before anything is begun.
-func checkHost() error {
+// checkHost installs what is missing, or says so before anything is begun.
+func checkHost(ctx context.Context, o Options) error {
 	const registry = "or make docker.io reachable, or set E2E_NODE_IMAGE to an image the engine has"
 	if runtime.GOOS != "linux" {
 		return failure.New(failure.Configuration, "no node image, and one can be built on Linux only",
@@ -118,13 +123,20 @@ func checkHost() error {
 		return failure.New(failure.Configuration, "no node image, and building one needs root (debootstrap, mounts)",
 			"run `setup` once as root, "+registry, nil)
 	}
-	if _, err := exec.LookPath("go"); err != nil {
+	if _, err := command.LookPath("go"); err != nil {
 		return failure.New(failure.Configuration, "no node image, and building one needs the go command",
 			"put Go on PATH, "+registry, err)
 	}
-	if _, err := exec.LookPath("debootstrap"); err != nil {
+	_, err := command.LookPath(debootstrap)
+	if err != nil && o.Install != nil {
+		if err := o.Install(ctx, hostPackages()); err != nil {
+			return err
+		}
+		_, err = command.LookPath(debootstrap)
+	}
+	if err != nil {
 		return failure.New(failure.Configuration, "no node image, and building one needs debootstrap",
-			"install the packages "+strings.Join(HostPackages(), " ")+", "+registry, err)
+			"install the packages "+strings.Join(hostPackages(), " ")+", "+registry, err)
 	}
 	return nil
 }
