@@ -108,14 +108,14 @@ func Teardown(ctx context.Context) error {
 			}}}}, nil
 	})
 	for _, line := range report.Removed {
-		fmt.Println("removed", line)
+		fmt.Println(line)
 	}
 	for _, line := range report.Kept {
-		fmt.Println("kept   ", line)
+		fmt.Println("kept", line)
 	}
 	if cache, statErr := os.UserCacheDir(); statErr == nil {
 		if dir := filepath.Join(cache, "kubernaut-e2e"); exists(dir) {
-			fmt.Printf("kept    cache of the node image, %s: a build takes a quarter of an hour; remove it with rm -r\n", dir)
+			fmt.Printf("kept cache of the node image, %s: a build takes a quarter of an hour; remove it with rm -r\n", dir)
 		}
 	}
 	return err

@@ -86,7 +86,7 @@ func TestRunOnAnEngine(t *testing.T) {
 		t.Errorf("~/.kube/config is %q", raw)
 	}
 	for _, want := range []string{"cluster " + mine, "volume ", "network " + network} {
-		if !slices.ContainsFunc(r.Removed, func(l string) bool { return strings.HasPrefix(l, want) }) {
+		if !slices.ContainsFunc(r.Removed, func(l string) bool { return strings.HasPrefix(l, "removed "+want) }) {
 			t.Errorf("%q was not removed", want)
 		}
 	}

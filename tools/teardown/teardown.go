@@ -60,8 +60,8 @@ type Options struct {
 
 // Report is what became of things, one line each.
 type Report struct {
-	Removed []string `json:"removed"`
-	Kept    []string `json:"kept"` // ours in some way, with the reason why it stays
+	Removed []string `json:"removed"` // with the verb: removed, stopped, set back
+	Kept    []string `json:"kept"`    // ours in some way, with the reason why it stays
 }
 
 // Run removes everything this project made that it can, and reports it. With
@@ -99,7 +99,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 				w.report.Kept = append(w.report.Kept, kept)
 				continue
 			}
-			w.report.Removed = append(w.report.Removed, strings.TrimPrefix(line, "removed "))
+			w.report.Removed = append(w.report.Removed, line)
 		}
 		if err != nil {
 			w.fail(fmt.Errorf("take back the host's preparation: %w", err))
@@ -118,9 +118,9 @@ type work struct {
 func (w *work) fail(err error) { w.errs = append(w.errs, err) }
 
 func (w *work) removed(format string, args ...any) {
-	line := fmt.Sprintf(format, args...)
+	line := "removed " + fmt.Sprintf(format, args...)
 	w.report.Removed = append(w.report.Removed, line)
-	w.Progress.Or()(progress.Update{What: "teardown", Line: "removed " + line})
+	w.Progress.Or()(progress.Update{What: "teardown", Line: line})
 }
 
 func (w *work) keep(what, why string) {

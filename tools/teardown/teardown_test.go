@@ -103,7 +103,7 @@ func TestRunReportsAnEngineThatDoesNotAnswer(t *testing.T) {
 	if e := failure.As(err); e == nil || e.Verdict(failure.Teardown) != failure.Infrastructure || !errors.Is(err, refused) {
 		t.Errorf("error %v", err)
 	}
-	if exists(temp) || !undone || !slices.Contains(r.Removed, "network kubernaut-e2e (podman)") {
+	if exists(temp) || !undone || !slices.Contains(r.Removed, "removed network kubernaut-e2e (podman)") {
 		t.Errorf("what could be removed was not: %+v", r)
 	}
 	if !slices.Contains(r.Kept, "package podman") {
