@@ -213,3 +213,24 @@ func TestPlanInputs(t *testing.T) {
 		t.Error("Kubernetes 1.34 needs no consent to cgroup v1")
 	}
 }
+
+func TestHostPortsAreThoseOfTheDocument(t *testing.T) {
+	spec := Spec{Config: []byte(`kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+networking: {apiServerPort: 6443}
+nodes:
+- role: control-plane
+  extraPortMappings:
+  - {containerPort: 80, hostPort: 8080}
+  - {containerPort: 81, hostPort: -1}
+- role: worker
+  extraPortMappings: [{containerPort: 82, hostPort: 8082}]
+`)}
+	got, err := spec.HostPorts()
+	if want := []int{8080, 8082, 6443}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("ports %v, %v; want %v", got, err, want)
+	}
+	if _, err := (Spec{Config: []byte("kind: Pod")}).HostPorts(); failure.As(err) == nil {
+		t.Errorf("a document that is not Kind's: %v", err)
+	}
+}

@@ -76,6 +76,20 @@ func newPlan(name string, spec Spec) (plan, error) {
 	return p, nil
 }
 
+// HostPorts lists the ports of this host that a cluster of this spec publishes.
+// A document that is not Kind's is an error of class configuration.
+func (s Spec) HostPorts() ([]int, error) {
+	p, err := newPlan("any", s)
+	if err != nil {
+		return nil, err
+	}
+	ports := make([]int, 0, len(p.ports))
+	for _, hp := range p.ports {
+		ports = append(ports, hp.port)
+	}
+	return ports, nil
+}
+
 func badConfig(spec Spec, err error) error {
 	name := spec.ConfigName
 	if name == "" {

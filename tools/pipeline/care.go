@@ -9,9 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
-	"sigs.k8s.io/yaml"
-
+	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/host"
@@ -41,8 +39,16 @@ func Doctor(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := addPorts(checks.Ports, filepath.Join(root, def.KindConfig), name); err != nil {
+		spec := cluster.Spec{ConfigName: def.KindConfig}
+		if spec.Config, err = os.ReadFile(filepath.Join(root, def.KindConfig)); err != nil {
+			return fmt.Errorf("suite %s: read Kind configuration: %w", name, err)
+		}
+		ports, err := spec.HostPorts()
+		if err != nil {
 			return err
+		}
+		for _, port := range ports {
+			checks.Ports[port] = "suite " + name
 		}
 	}
 	if checks.NodeImage == "" {
@@ -64,26 +70,6 @@ func Doctor(ctx context.Context) error {
 	}
 	if host.Blocked(findings) {
 		return &exitError{code: failure.ExitCode, msg: "doctor: something above keeps the pipeline from running"}
-	}
-	return nil
-}
-
-// addPorts reads the host ports that a Kind configuration publishes.
-func addPorts(ports map[int]string, path, suite string) error {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var config v1alpha4.Cluster
-	if err := yaml.Unmarshal(raw, &config); err != nil {
-		return failure.New(failure.Configuration, path+" is not a Kind configuration", "correct it", err)
-	}
-	for _, node := range config.Nodes {
-		for _, m := range node.ExtraPortMappings {
-			if m.HostPort > 0 {
-				ports[int(m.HostPort)] = "suite " + suite
-			}
-		}
 	}
 	return nil
 }
