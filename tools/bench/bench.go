@@ -51,6 +51,7 @@ type Row struct {
 	Bytes      int64 // of image data, sent by us to all nodes, largest of the runs
 	MostMemory int64 // bytes resident in our process, peak of all runs; 0 if unknown
 	Strategies []string
+	Parts      []Part // of a cold load into one node
 }
 
 // Ratio is ours to ordinary, of the medians.
@@ -147,7 +148,10 @@ func (b *bench) cold(ctx context.Context, row *Row) error {
 			return err
 		}
 	}
-	return nil
+	if row.Nodes > 1 {
+		return nil
+	}
+	return b.parts(ctx, row, nodes[0], img)
 }
 
 // unchanged loads an image again that is there.

@@ -30,6 +30,14 @@ func Markdown(m Machine, rows []Row, runs int, when time.Time) string {
 		fmt.Fprintf(&b, "| %s | %.2f s | %.2f s | %.3f | %.2f | %s | %s | %s | %s |\n", r.Case, Median(r.Ordinary).Seconds(), Median(r.Ours).Seconds(),
 			r.Ratio(), r.Goal, met, humanize.Bytes(uint64(r.Bytes)), humanize.Bytes(uint64(r.MostMemory)), strings.Join(r.Strategies, ", ")) //nolint:gosec // not negative
 	}
+	for _, r := range rows {
+		if len(r.Parts) > 0 {
+			fmt.Fprintf(&b, "\nWhat \"%s\" is made of, each part measured by itself, once:\n\n| part | took |\n|---|---:|\n", r.Case)
+		}
+		for _, p := range r.Parts {
+			fmt.Fprintf(&b, "| %s | %.2f s |\n", p.Name, p.Took.Seconds())
+		}
+	}
 	b.WriteString(`
 Strategies thin and stream write no file here and need no disk beyond the nodes' own; Podman's service spools an export
 (stream), not a push (thin), in its own temporary folder.
@@ -37,7 +45,8 @@ Strategies thin and stream write no file here and need no disk beyond the nodes'
 The floor: nothing missing costs one question to the engine and one to each node. Otherwise every missing byte is read once
 from the engine's storage, sent once, hashed and written by the node's containerd, then read, hashed and written once more to
 unpack it. What is above that goes into the path of the bytes: an exec's input passes the engine's API service and the
-container's monitor before ctr reads it.
+container's monitor before ctr reads it. The export and the way into the node overlap; containerd begins to unpack a layer only
+when all of it has been written and synced.
 `)
 	return b.String()
 }
