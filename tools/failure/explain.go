@@ -103,7 +103,14 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 	if err != nil { // a test keeps the file right; a broken one must still not break a run
 		return unknown(phase), e, found{}
 	}
+	if e.place == tooling && endedWell(e.lines) {
+		return unknown(phase), e, found{}
+	}
+	troubled := e.place != tooling || hasAny(e.lower, faultWords) || hasAny(e.lower, troubleWords)
 	for _, s := range all {
+		if !troubled && (s.Tier == byWrapper || s.Tier == byPhase) {
+			break // nothing went wrong that a caller's words could be about
+		}
 		if f, ok := s.match(e); ok {
 			return s.diagnose(e, f), e, f
 		}

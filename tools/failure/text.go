@@ -43,6 +43,32 @@ var (
 		"conflict", "invalid", "unauthorized", "in use", "mismatch", "insufficient"}
 )
 
+// troubleWords are further words without which a text reports no trouble.
+var troubleWords = []string{"not ready", "notready", "not running", "no such", "unknown", "already", "missing", "unexpected",
+	"could not", "couldn't", "can't", "backoff", "back-off", "crash", "didn't", "does not", "doesn't", "did not", "unreachable",
+	"lost", "closed", "reset", "evicted", "oom", "forbidden", "unavailable", "aborted", "stuck", "broken", "corrupt",
+	"terminat", "never ", "0/", "undefined", "not up", "wrong", "warning  ", "pending", "unbound"}
+
+var (
+	goodEnd = mustCompile(`(?im)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|\b0 failed\b|SUCCESS!`)
+	negated = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
+	neutral = mustCompile(`(?i)`, `^\S+/\S+ (?:configured|created|unchanged|serverside-applied|labeled|annotated|patched)$|^\W*$|^sha256:\w+$|^[0-9a-f]{12,64}$|^\W*(?:bye|thanks|cleaning up)\b`)
+)
+
+// endedWell says whether the last thing that a text reports is success: then
+// what went wrong before was overcome.
+func endedWell(lines []string) bool {
+	for i := len(lines) - 1; i >= 0; i-- {
+		l := strings.TrimSpace(lines[i])
+		lower := lowerASCII(l)
+		if neutral.in(l, lower) {
+			continue
+		}
+		return goodEnd.in(l, lower) && !negated.in(l, lower) && !hasAny(strings.ReplaceAll(lower, "0 failed", ""), faultWords)
+	}
+	return false
+}
+
 // normalise bounds text and takes away what terminals and CI systems add, and
 // lines that only repeat the one before.
 func normalise(text string) []string {
@@ -105,7 +131,7 @@ func cutLine(s string, n int) string {
 }
 
 var (
-	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ failed$|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
+	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ failed$|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
 	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
 	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
 )
@@ -196,7 +222,10 @@ func prepare(text string, p Phase) *excerpt {
 	full := strings.Join(e.lines, "\n")
 	e.lower = lowerASCII(full)
 	e.place = placeOf(full, e.lower, p)
-	if p == "" {
+	switch {
+	case p == "" && e.place == spec:
+		e.phase = Suite
+	case p == "":
 		e.phase = guessPhase(full, e.lower)
 		if e.phase == Suite && e.place == setup {
 			e.phase = Deploy
