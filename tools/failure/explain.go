@@ -103,12 +103,12 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 	if err != nil { // a test keeps the file right; a broken one must still not break a run
 		return unknown(phase), e, found{}
 	}
-	if e.place == tooling && endedWell(e.lines) {
+	if endedWell(e.full) && !failedTests.in(e.plain, e.lower) {
 		return unknown(phase), e, found{}
 	}
-	troubled := e.place != tooling || hasAny(e.lower, faultWords) || hasAny(e.lower, troubleWords)
+	bad := troubled(e)
 	for _, s := range all {
-		if !troubled && (s.Tier == byWrapper || s.Tier == byPhase) {
+		if !bad && (s.Tier == byWrapper || s.Tier == byPhase) {
 			break // nothing went wrong that a caller's words could be about
 		}
 		if f, ok := s.match(e); ok {

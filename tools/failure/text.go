@@ -24,9 +24,10 @@ const (
 
 // excerpt is a text prepared for matching.
 type excerpt struct {
-	lines []string
-	plain string // without escape codes, prefixes and asserted values
-	lower string // plain, lower-cased: for the cheap look before a regexp
+	full  []string // every line
+	lines []string // full without asserted values
+	plain string   // without escape codes, prefixes and asserted values
+	lower string   // plain, lower-cased: for the cheap look before a regexp
 	place place
 	phase Phase // given or guessed
 	calls []call
@@ -43,32 +44,6 @@ var (
 		"conflict", "invalid", "unauthorized", "in use", "mismatch", "insufficient"}
 )
 
-// troubleWords are further words without which a text reports no trouble.
-var troubleWords = []string{"not ready", "notready", "not running", "no such", "unknown", "already", "missing", "unexpected",
-	"could not", "couldn't", "can't", "backoff", "back-off", "crash", "didn't", "does not", "doesn't", "did not", "unreachable",
-	"lost", "closed", "reset", "evicted", "oom", "forbidden", "unavailable", "aborted", "stuck", "broken", "corrupt",
-	"terminat", "never ", "0/", "undefined", "not up", "wrong", "warning  ", "pending", "unbound"}
-
-var (
-	goodEnd = mustCompile(`(?im)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|\b0 failed\b|SUCCESS!`)
-	negated = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
-	neutral = mustCompile(`(?i)`, `^\S+/\S+ (?:configured|created|unchanged|serverside-applied|labeled|annotated|patched)$|^\W*$|^sha256:\w+$|^[0-9a-f]{12,64}$|^\W*(?:bye|thanks|cleaning up)\b`)
-)
-
-// endedWell says whether the last thing that a text reports is success: then
-// what went wrong before was overcome.
-func endedWell(lines []string) bool {
-	for i := len(lines) - 1; i >= 0; i-- {
-		l := strings.TrimSpace(lines[i])
-		lower := lowerASCII(l)
-		if neutral.in(l, lower) {
-			continue
-		}
-		return goodEnd.in(l, lower) && !negated.in(l, lower) && !hasAny(strings.ReplaceAll(lower, "0 failed", ""), faultWords)
-	}
-	return false
-}
-
 // normalise bounds text and takes away what terminals and CI systems add, and
 // lines that only repeat the one before.
 func normalise(text string) []string {
@@ -84,6 +59,7 @@ func normalise(text string) []string {
 		if at := prefixes.FindStringIndex(l); at != nil {
 			l = l[at[1]:]
 		}
+		l = nothingBad.ReplaceAllString(l, "")
 		if harmless.in(l, lowerASCII(l)) && !strings.Contains(l, "rror:") {
 			l = ""
 		}
@@ -138,7 +114,7 @@ var (
 
 // placeOf tells a test framework's output from a tool's. A suite's set-up
 // fails for the tools' reasons, a spec for those of the code under test.
-func placeOf(text, lower string, p Phase) place {
+func placeOf(lines []string, text, lower string, p Phase) place {
 	switch framed := specMarks.in(text, lower); {
 	case setupMark.in(text, lower) && !itMarks.in(text, lower):
 		return setup
@@ -146,7 +122,7 @@ func placeOf(text, lower string, p Phase) place {
 		return spec
 	case framed && p != Suite && p != Build && p != "":
 		return setup
-	case framed, p == Suite && hasAny(lower, faultWords):
+	case framed, p == Suite && hasFault(lines, faultWords):
 		return spec
 	}
 	return tooling
@@ -218,10 +194,11 @@ func guessPhase(text, lower string) Phase {
 }
 
 func prepare(text string, p Phase) *excerpt {
-	e := &excerpt{lines: normalise(text), phase: p}
+	e := &excerpt{full: normalise(text), phase: p}
+	e.lines = e.full
 	full := strings.Join(e.lines, "\n")
 	e.lower = lowerASCII(full)
-	e.place = placeOf(full, e.lower, p)
+	e.place = placeOf(e.full, full, e.lower, p)
 	switch {
 	case p == "" && e.place == spec:
 		e.phase = Suite
