@@ -49,10 +49,10 @@ var faults = []struct {
 }{
 	{noName, mustCompile(`(?i)`, `no such host|server misbehaving|could not resolve|name resolution|name or service not known|nodename nor servname|\bEAI_AGAIN\b|\bENOTFOUND\b|lookup .*(?:i/o timeout|timed? ?out|refused)|dial tcp: lookup`)},
 	{refused, mustCompile(`(?i)`, `connection refused|actively refused|was refused|\bECONNREFUSED\b|connect: no such file or directory|couldn't connect|failed to connect to .* port|is the docker daemon running`)},
-	{distrusted, mustCompile(`(?i)`, `x509:|tls: (?:failed|bad|handshake failure|first record|unknown|protocol)|certificate (?:signed|has expired|verify failed|is not)|CERTIFICATE_VERIFY_FAILED|SSL(?:Error|_ERROR| certificate)|server gave HTTP response to HTTPS client|self[- ]signed certificate`)},
+	{distrusted, mustCompile(`(?i)`, `x509:|tls: (?:failed|bad certificate|handshake failure|first record|unknown|protocol|no (?:cipher|supported)|server selected)|certificate (?:signed|has expired|verify failed|is not)|CERTIFICATE_VERIFY_FAILED|SSL(?:Error|_ERROR| certificate)|server gave HTTP response to HTTPS client|self[- ]signed certificate`)},
 	{slow, mustCompile(`(?i)`, `i/o timeout|TLS handshake timeout|deadline exceeded|Client\.Timeout|request canceled while waiting|(?:connection|operation|read|connect|request|server|handshake)s? timed out|timed out|\bETIMEDOUT\b|no response|timeout awaiting`)},
 	{unreachable, mustCompile(`(?i)`, `no route to host|network is unreachable|host is (?:down|unreachable)|\bEHOSTUNREACH\b|\bENETUNREACH\b|cannot assign requested address|host unreachable`)},
-	{cut, mustCompile(`(?i)`, `\bEOF\b|reset by peer|broken pipe|forcibly closed|\bECONNRESET\b|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort`)},
+	{cut, mustCompile(`(?i)`, `\bEOF\b|reset by peer|broken pipe|forcibly closed|\bECONNRESET\b|connection (?:was )?(?:reset|closed|aborted|lost)|closed network connection|GOAWAY|stream error|http2: |socket hang up|INTERNAL_ERROR|transport is closing|connection shut ?down|server closed|remote end closed|handshake failed|unexpectedly closed|software caused connection abort|tls: (?:unexpected message|bad record MAC|internal error|use of closed)`)},
 	{serverError, mustCompile(`(?i)`, `\b50[0234]\b|bad gateway|service unavailable|gateway time-?out|internal server error`)},
 }
 

@@ -132,7 +132,7 @@ var (
 	expected  = regexp.MustCompile(`(?:^|\]|:)\s*Expected$`)
 	errorType = regexp.MustCompile(`^\s*<[^>]*[eE]rr(?:or)?\b|^\s*<[^>]*[eE]rror`)
 	relation  = regexp.MustCompile(`^\s*(?:not )?to [a-z]`)
-	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to`)
+	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to|(?:does not|should(?: not)?|to|not to) (?:contain|match|equal|have occurred|have substring|be (?:equal|empty|nil|true|false))\b`)
 	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
 )
 
