@@ -22,7 +22,7 @@ var (
 )
 
 // failedTests are a test framework's marks of a failure.
-var failedTests = mustCompile(`(?m)`, `--- FAIL|^FAIL\b|\[FAIL|\[PANICKED|[1-9]\d* [Ff]ailed|[1-9]\d* Failed`)
+var failedTests = mustCompile(`(?m)`, `--- FAIL|^FAIL\b|\[FAIL|\[PANICKED|[1-9]\d* [Ff]ailed(?:,| \||\.| in |$)`)
 
 // troubled says whether e reports a fault at all, other than that something
 // ended with an error.

@@ -107,7 +107,7 @@ func cutLine(s string, n int) string {
 }
 
 var (
-	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ failed$|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
+	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ failed$|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
 	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
 	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
 )
@@ -177,7 +177,7 @@ var guesses = []struct {
 	{Teardown, mustCompile(`(?im)`, `delete cluster|AfterSuite|failed to delete`)},
 	{Export, mustCompile(`(?im)`, `\b(?:podman|docker) save\b|writing blob: write .*\.tar`)},
 	{Suite, mustCompile(`(?m)`, `\[It\]|In \[It\]|--- FAIL:`)},
-	{ClusterCreate, mustCompile(`(?im)`, `k3s|(?:start|creat)(?:e|ing)? (?:a )?(?:kubernetes )?cluster|starting kubernetes|cluster create|kubeadm|(?:starting|wait-|join \S* )control-plane|control plane|minikube|k3d|Exiting due to|Preparing nodes|GUEST_|apiserver process`)},
+	{ClusterCreate, mustCompile(`(?im)`, `k3s|(?:start|creat)(?:e|ing)? (?:a )?(?:kubernetes )?cluster|starting kubernetes|cluster create|kubeadm|(?:starting|wait-|join \S* )control-plane|minikube|k3d|Exiting due to|Preparing nodes|GUEST_|apiserver process`)},
 	{Build, mustCompile(`(?im)`, `^STEP \d|building at STEP|Dockerfile|^#\d+ |build error|failed to solve|buildkit|\.go:\d+:\d+: |go: |process "/bin/sh -c`)},
 	{Preflight, mustCompile(`(?im)`, `podman machine|podman info|docker info|Cannot connect to`)},
 	{Deploy, mustCompile(`(?im)`, `kubelet|Failed to pull|Back-off|default-scheduler|rollout|deployment|helm|kubectl|podman run|docker run|compose|INSTALLATION FAILED|UPGRADE FAILED|CrashLoop|ImagePull|webhook|namespace|default-scheduler|FailedScheduling|0/\d+ nodes|PersistentVolume|manifest|manager|post-install|Usage of |probe failed|\b0/\d+ |error from server|error when creating`)},
