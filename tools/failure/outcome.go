@@ -15,7 +15,7 @@ var troubleWords = []string{"not ready", "notready", "not running", "no such", "
 
 var (
 	nothingBad = regexp.MustCompile(`(?i)\b(?:no|0|zero|without(?: any)?) (?:errors?|failures?|failed|issues|warnings?)\b(?: (?:found|detected))?|\b(?:errors?|failures?|failed|warnings?)[:=] ?0\b`)
-	bare       = mustCompile(`(?i)`, `^(?:error: )?(?:the operation was cancell?ed|session terminated|process completed with exit code \d+|exit(?:ed)?(?: with)? (?:status|code):? \d+|command failed|task failed|job failed)[.!]?$|^make(?:\[\d+\])?: \*\*\* .*Error 1$`)
+	bare       = mustCompile(`(?i)`, `^(?:error: )?(?:the operation was cancell?ed|session terminated|process completed with exit code \d+|exit(?:ed)?(?: with)? (?:status|code):? \d+|command failed|task failed|job failed)[.!]?$|^make(?:\[\d+\])?: \*\*\* .*Error \d+$`)
 	located    = mustCompile(`(?m)`, `^\S+\.\w+:\d+(?::\d+)?: `) // a compiler or linter points at a place
 	goodEnd    = mustCompile(`(?i)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|SUCCESS!`)
 	negated    = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
@@ -25,19 +25,21 @@ var (
 // failedTests are a test framework's marks of a failure.
 var failedTests = mustCompile(`(?m)`, `--- FAIL|^FAIL\b|\[FAIL|\[PANICKED|[1-9]\d* [Ff]ailed(?:,| \||\.| in |$)`)
 
-// troubled says whether e reports a fault at all, other than that something
-// ended with an error.
+// troubled says whether e reports a fault at all.
 func troubled(e *excerpt) bool {
 	return e.place != tooling || located.in(e.plain, e.lower) || hasFault(e.full, slices.Concat(faultWords, troubleWords))
 }
 
-// hasFault says whether a line that says more than that something failed has
-// one of the words.
+// hasFault says whether a line has one of the words.
 func hasFault(lines, words []string) bool {
-	return slices.ContainsFunc(lines, func(l string) bool {
-		l = strings.TrimSpace(lowerASCII(l))
-		return hasAny(l, words) && !bare.in(l, l)
-	})
+	return slices.ContainsFunc(lines, func(l string) bool { return hasAny(lowerASCII(l), words) })
+}
+
+// saysNothing says whether a line reports no more than that something ended
+// with an error. Exit code 137 is news: something was killed.
+func saysNothing(l string) bool {
+	l = strings.TrimSpace(lowerASCII(l))
+	return bare.in(l, l) && !strings.Contains(l, "137")
 }
 
 // endedWell says whether the last thing that a text reports is success: then

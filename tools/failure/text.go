@@ -35,7 +35,7 @@ type excerpt struct {
 
 var (
 	escapes  = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()][A-Z0-9]|[=>])`)
-	prefixes = regexp.MustCompile(`^(?:\x{FEFF}|##\[[a-z]+\]|::(?:error|warning|notice|debug)[^:]*::|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? |#\d+ \d+\.\d+ |[\w.-]{1,40}\s+\| )+`)
+	prefixes = regexp.MustCompile(`^(?:\x{FEFF}|##\[[a-z]+\]|::(?:error|warning|notice|debug)[^:]*::|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? |\d\d:\d\d |[A-Z]\d{4} \d\d:\d\d:\d\d\.\d+\] |std(?:out|err) [FP] |(?:Step #\d+ - "[^"]*": ?)+|[^\t]{1,60}\t(?:[^\t]{1,60}\t)?\d{4}-\d\d-\d\dT[\d:.]+Z |> |#\d+ \d+\.\d+ |[\w.-]{1,40}\s+\| )+`)
 	harmless = mustCompile(`(?i)`, `\[WARNING [A-Z]|level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: |^\W*(?:if|in case|when) (?:you|the|your|this|it)\b|^see (?:the|also|https?:)`)
 
 	// Words of which a line of a fault has at least one; lower case.
@@ -54,12 +54,15 @@ func normalise(text string) []string {
 		text = escapes.ReplaceAllString(text, "")
 	}
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n", `\"`, `"`, "\u2019", "'", "\x00", "").Replace(text)
-	lines, last := strings.Split(text, "\n"), ""
+	lines, last := withoutMargin(strings.Split(text, "\n")), ""
 	for i, l := range lines {
 		if at := prefixes.FindStringIndex(l); at != nil {
 			l = l[at[1]:]
 		}
 		l = nothingBad.ReplaceAllString(l, "")
+		if saysNothing(l) {
+			l = ""
+		}
 		if harmless.in(l, lowerASCII(l)) && !strings.Contains(l, "rror:") {
 			l = ""
 		}
@@ -69,6 +72,31 @@ func normalise(text string) []string {
 			last = l
 		}
 		lines[i] = l
+	}
+	return lines
+}
+
+// withoutMargin takes away what every line of three or more begins with: what
+// a runner puts before it, and indentation.
+func withoutMargin(lines []string) []string {
+	margin, n := "", 0
+	for _, l := range lines {
+		if strings.TrimSpace(l) == "" {
+			continue
+		}
+		if n++; n == 1 {
+			margin = l
+		}
+		for !strings.HasPrefix(l, margin) {
+			margin = margin[:len(margin)-1]
+		}
+	}
+	margin = margin[:strings.LastIndexAny(margin, " \t|>:]")+1]
+	if blank := strings.TrimSpace(margin) == ""; margin == "" || n < 3 && !blank || !blank && hasAny(strings.ToLower(margin), faultWords) {
+		return lines
+	}
+	for i, l := range lines {
+		lines[i] = strings.TrimPrefix(l, margin)
 	}
 	return lines
 }
