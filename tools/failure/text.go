@@ -135,7 +135,7 @@ func cutLine(s string, n int) string {
 }
 
 var (
-	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ failed$|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
+	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ fail(?:ed|ing)$|^test \S+ \.\.\. FAILED|^test result: FAILED|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
 	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
 	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
 )
@@ -160,7 +160,7 @@ var (
 	expected  = regexp.MustCompile(`(?:^|\]|:)\s*Expected$`)
 	errorType = regexp.MustCompile(`^\s*<[^>]*[eE]rr(?:or)?\b|^\s*<[^>]*[eE]rror`)
 	relation  = regexp.MustCompile(`^\s*(?:not )?to [a-z]`)
-	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to|(?:does not|should(?: not)?|to|not to) (?:contain|match|equal|have occurred|have substring|be (?:equal|empty|nil|true|false))\b`)
+	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^E\s+assert |^#\s+\x60.*' failed|\[\[? .*(?:==|=~|!=) .*\]\]?|^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to|(?:does not|should(?: not)?|to|not to) (?:contain|match|equal|have occurred|have substring|be (?:equal|empty|nil|true|false))\b`)
 	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
 )
 
