@@ -29,7 +29,6 @@ type project struct{ dir string }
 // cache then knows its packages.
 func newProject(t *testing.T) project {
 	t.Helper()
-	used.Store(true)
 	dir := filepath.Join(os.TempDir(), "chaos-of-kubernaut")
 	lock := flock.New(dir + ".lock")
 	if ok, err := lock.TryLock(); err != nil || !ok {
@@ -42,7 +41,7 @@ func newProject(t *testing.T) project {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"go.mod", "go.sum", "magefile.go", "magefiles", "tools", "test"} {
+	for _, part := range []string{"Makefile", "go.mod", "go.sum", "magefile.go", "magefiles", "tools", "test"} {
 		from := filepath.Join(root, part)
 		info, err := os.Stat(from)
 		if err != nil {

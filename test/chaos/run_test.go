@@ -5,11 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +18,7 @@ import (
 // cellBudget bounds one run of the pipeline: whatever breaks, it must not hang.
 const cellBudget = 15 * time.Minute
 
-// pipeline is one run of mage e2e:aianalysis.
+// pipeline is one run of a target.
 type pipeline struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -32,8 +30,14 @@ type pipeline struct {
 	took  time.Duration
 }
 
-// start begins a run. env is added to the environment.
+// start begins a run of the suite.
 func (p project) start(t *testing.T, env ...string) *pipeline {
+	t.Helper()
+	return p.begin(t, []string{filepath.Join(p.dir, targets), "e2e:aianalysis"}, env...)
+}
+
+// begin begins a run of a program. env is added to the environment.
+func (p project) begin(t *testing.T, program []string, env ...string) *pipeline {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "chaos-run-")
 	if err != nil {
@@ -44,9 +48,9 @@ func (p project) start(t *testing.T, env ...string) *pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd = exec.Command(filepath.Join(p.dir, targets), "e2e:aianalysis")
+	r.cmd = exec.Command(program[0], program[1:]...)
 	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = p.dir, out, out
-	r.cmd.Env = append(os.Environ(), append([]string{"E2E_CLUSTER=" + clusterName, "E2E_STATE=" + r.state, "KEEP_CLUSTER=true",
+	r.cmd.Env = append(os.Environ(), append([]string{"E2E_CLUSTER=" + clusterName, "E2E_STATE=" + r.state,
 		"E2E_FALLBACK_PROVIDER=none", "KIND_EXPERIMENTAL_PROVIDER=podman"}, env...)...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := r.cmd.Start(); err != nil {
@@ -59,7 +63,9 @@ func (p project) start(t *testing.T, env ...string) *pipeline {
 		_ = out.Close()
 	}()
 	t.Cleanup(func() {
-		r.signal(syscall.SIGKILL)
+		if r.runs() {
+			_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+		}
 		<-r.ended
 		if t.Failed() {
 			t.Logf("files of the run: %s", dir)
@@ -70,11 +76,25 @@ func (p project) start(t *testing.T, env ...string) *pipeline {
 	return r
 }
 
+// signal ends the run as a terminal does, all of it, or as everybody else does,
+// its one process, whose children then are on their own.
 func (r *pipeline) signal(s syscall.Signal) {
+	if !r.runs() {
+		return
+	}
+	pid := r.cmd.Process.Pid
+	if s == syscall.SIGINT {
+		pid = -pid
+	}
+	_ = syscall.Kill(pid, s)
+}
+
+func (r *pipeline) runs() bool {
 	select {
 	case <-r.ended:
+		return false
 	default:
-		_ = syscall.Kill(-r.cmd.Process.Pid, s)
+		return true
 	}
 }
 
@@ -86,7 +106,9 @@ func (r *pipeline) events() []run.Event {
 	}
 	defer f.Close()
 	var events []run.Event
-	for s := bufio.NewScanner(f); s.Scan(); {
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 8<<20) // an error may be long
+	for s.Scan() {
 		var e run.Event
 		if json.Unmarshal(s.Bytes(), &e) == nil {
 			events = append(events, e)
@@ -122,16 +144,6 @@ func (r *pipeline) tail() string {
 	return string(raw)
 }
 
-// outcome is what a run came to.
-type outcome struct {
-	run.Result
-	code   int
-	took   time.Duration
-	report string
-	events []run.Event
-	output string
-}
-
 // wait waits for the end of the run and reads its files.
 func (r *pipeline) wait() outcome {
 	r.t.Helper()
@@ -160,82 +172,7 @@ func (r *pipeline) wait() outcome {
 		r.t.Error(err)
 	}
 	o.report = string(report)
+	files, _ := filepath.Glob(filepath.Join(r.state, "last", "evidence", "*", "*"))
+	o.evidence = len(files)
 	return o
-}
-
-// is checks exit code and verdict; nothing of the rest makes sense without.
-func (o outcome) is(t *testing.T, code int, verdict string) {
-	t.Helper()
-	if o.code != code || string(o.Verdict) != verdict {
-		t.Fatalf("exit code %d, verdict %s; want %d, %s\n%s\n%s", o.code, o.Verdict, code, verdict, o.report, o.output)
-	}
-}
-
-// tells checks that the report has the words.
-func (o outcome) tells(t *testing.T, words ...string) {
-	t.Helper()
-	for _, w := range words {
-		if !strings.Contains(o.report, w) {
-			t.Errorf("the report does not tell %q:\n%s", w, o.report)
-		}
-	}
-}
-
-// attempts counts how often a step began.
-func (o outcome) attempts(step string) int {
-	for _, s := range o.Steps {
-		if s.Name == step {
-			return s.Attempts
-		}
-	}
-	return 0
-}
-
-// step returns how a step ended.
-func (o outcome) step(name string) run.StepResult {
-	for _, s := range o.Steps {
-		if s.Name == name {
-			return s
-		}
-	}
-	return run.StepResult{}
-}
-
-// node is the identifier of the cluster's node, which changes if it is made anew.
-func node(t *testing.T) string {
-	t.Helper()
-	cmd := exec.Command("podman", "container", "inspect", "--format", "{{.Id}}", nodeName)
-	cmd.Env = without(os.Environ(), "CONTAINER_HOST")
-	out, err := cmd.Output()
-	if err != nil {
-		return fmt.Sprint("none: ", err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// podman runs a command of the engine behind every proxy.
-func podman(t *testing.T, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("podman", args...)
-	cmd.Env = without(os.Environ(), "CONTAINER_HOST")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("podman %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
-func without(environ []string, names ...string) []string {
-	var kept []string
-	for _, kv := range environ {
-		name, _, _ := strings.Cut(kv, "=")
-		drop := false
-		for _, n := range names {
-			drop = drop || n == name
-		}
-		if !drop {
-			kept = append(kept, kv)
-		}
-	}
-	return kept
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,13 +38,17 @@ func (s *session) fallback(ctx context.Context, result run.Result, stages [][]ru
 	move := run.Heal{Step: result.Step, Action: "move to " + provider,
 		Effect: fmt.Sprintf("%s could not be healed: %s", from, result.Cause), OK: true}
 	s.journal.Add(run.Event{Time: time.Now(), Step: result.Step, Kind: run.Healed, Detail: move.Action + ": " + move.Effect})
+	moves := []run.Heal{move}
 	if first != nil && s.suite != nil {
-		// Its ports are needed; where it does not answer, nobody can free them.
-		down, cancel := context.WithTimeout(ctx, time.Minute)
-		if err := s.cluster(*s.suite).Down(down); err != nil {
+		cleared, err := s.freePorts(ctx)
+		if err != nil {
 			s.log.Warn("the cluster on the first engine stays", "engine", from, "error", err)
 		}
-		cancel()
+		if cleared.Action != "" {
+			cleared.Step = result.Step
+			moves = append(moves, cleared)
+			s.journal.Add(run.Event{Time: time.Now(), Step: result.Step, Kind: run.Healed, Detail: cleared.Action + ": " + cleared.Effect})
+		}
 	}
 	if s.lock != nil {
 		if err := s.lock.Release(); err != nil {
@@ -57,12 +62,27 @@ func (s *session) fallback(ctx context.Context, result run.Result, stages [][]ru
 		}}
 	again := append([][]run.Step{stages[0], {carry}}, stages[1:]...)
 	second := s.runner.Run(ctx, s.name, again)
-	second.Heals = append(append(result.Heals, move), second.Heals...)
+	second.Heals = slices.Concat(result.Heals, moves, second.Heals)
 	second.Steps = append(result.Steps, second.Steps...)
 	second.Works = append(result.Works, second.Works...)
 	second.Started, second.DurationMS = result.Started, time.Since(result.Started).Milliseconds()
 	second.Attempts = max(result.Attempts, second.Attempts)
 	return second
+}
+
+// freePorts removes the cluster on the first engine, whose ports are needed.
+func (s *session) freePorts(ctx context.Context) (run.Heal, error) {
+	down, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	err := s.cluster(*s.suite).Down(down)
+	if err == nil {
+		return run.Heal{}, nil
+	}
+	cleared, pastErr := s.clearPast(ctx)
+	if cleared.Action != "" {
+		err = nil
+	}
+	return cleared, errors.Join(err, pastErr)
 }
 
 // forgetEngine makes the session as it was before it had an engine.

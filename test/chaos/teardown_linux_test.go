@@ -1,0 +1,79 @@
+package chaos
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
+)
+
+// TestMatrixOfTeardown breaks mage teardown, on an engine that holds nothing
+// but this test's, and proves that nothing of this project is left.
+func TestMatrixOfTeardown(t *testing.T) {
+	w, _ := newMachineWorld(t)
+	for _, c := range []struct {
+		fault  string
+		brk    func(r *pipeline)
+		again  bool // a second teardown is needed, as the first said
+		became string
+	}{
+		{fault: "none", became: "everything removed"},
+		{fault: "connection cut", brk: func(*pipeline) { w.way.cut() }, became: "everything removed"},
+		{fault: "engine killed, restarted after 5 s", brk: func(*pipeline) { w.svc.Kill(); time.Sleep(5 * time.Second); w.svc.Start() }, became: "everything removed"},
+		{fault: "SIGTERM to the run", brk: func(r *pipeline) { r.signal(syscall.SIGTERM) }, again: true, became: "ended as interrupted; the next teardown removed everything"},
+		{fault: "SIGKILL of the run", brk: func(r *pipeline) { r.signal(syscall.SIGKILL) }, again: true, became: "the next teardown removed everything"},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			w.ready(t)
+			r := w.teardown(t)
+			if c.brk != nil {
+				r.until("teardown", run.Start)
+				time.Sleep(700 * time.Millisecond)
+				c.brk(r)
+			}
+			if c.again {
+				<-r.ended
+				r = w.teardown(t)
+			}
+			o := r.wait()
+			o.is(t, 0, "passed")
+			w.isClean(t)
+			observed(t, c.fault, "mage teardown", c.became, o)
+		})
+	}
+}
+
+// teardown begins mage teardown. It would end the services that this project
+// keeps for everybody on this host, and clear their folder: it sees an empty one.
+func (w *world) teardown(t *testing.T) *pipeline {
+	t.Helper()
+	temp := t.TempDir()
+	script := fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs none %[1]s && exec %[2]s teardown", "/run/kubernaut-e2e", filepath.Join(w.dir, targets))
+	return w.begin(t, []string{"unshare", "--mount", "sh", "-c", script}, append(w.env, "DOCKER_HOST=unix://"+filepath.Join(temp, "no.sock"), "TMPDIR="+temp)...)
+}
+
+// isClean asks engine and home folder for everything that this project makes.
+func (w *world) isClean(t *testing.T) {
+	t.Helper()
+	for what, args := range map[string][]string{
+		"containers": {"ps", "--all", "--quiet"},
+		"volumes":    {"volume", "ls", "--quiet"},
+		"images":     {"images", "--all", "--quiet"},
+		"networks":   {"network", "ls", "--quiet", "--filter", "name=kubernaut"},
+	} {
+		if left := strings.TrimSpace(w.podman(t, args...)); left != "" {
+			t.Errorf("%s left:\n%s", what, left)
+		}
+	}
+	for _, f := range []string{w.kubeconfig(), filepath.Join(w.state, clusterName+".podman.cluster.json"), filepath.Join(w.state, clusterName+".lock")} {
+		if _, err := os.Stat(f); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("left: %s (%v)", f, err)
+		}
+	}
+}
