@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -64,7 +65,8 @@ func measure(t testing.TB, all []sample, withPhase bool) score {
 		if d.Retry == x.Retry {
 			s.retry++
 		}
-		if x.Class == TestFailure && d.Verdict(x.Phase) == Infrastructure {
+		if x.Class == TestFailure && d.Class != Unknown && d.Verdict(p) == Infrastructure ||
+			x.Class == TestFailure && d.Verdict(x.Phase) == Infrastructure && withPhase {
 			s.framed++
 			t.Errorf("%s (%s): a test failure was taken for %s by %q", x.ID, x.Phase, d.Class, d.Signature)
 		}
@@ -75,6 +77,49 @@ func measure(t testing.TB, all []sample, withPhase bool) score {
 	t.Logf("phase=%v: %d outputs, class %.1f%%, retry %.1f%%, test failures taken for infrastructure %d",
 		withPhase, s.n, s.percent(s.class), s.percent(s.retry), s.framed)
 	return s
+}
+
+// The outputs in testdata/reported.jsonl are what people reported of tools that
+// this project calls and of some that it does not: short, in our words, with
+// invented names. Each batch was labelled before the classifier saw it, and got,
+// blind and in order, 76 65 70 75 81 68 85 76 % of the classes right and
+// 83 86 84 92 83 85 93 84 % of the retries; then the signatures were made to
+// cover what they had missed. The bounds are what is reached since.
+func TestReportedOutputs(t *testing.T) {
+	all := samples(t, filepath.Join("testdata", "reported.jsonl"))
+	for _, c := range []struct {
+		withPhase    bool
+		class, retry float64
+	}{{true, 98, 98}, {false, 95, 97}} {
+		s := measure(t, all, c.withPhase)
+		if s.percent(s.class) < c.class || s.percent(s.retry) < c.retry {
+			t.Errorf("phase=%v: class %.1f%%, retry %.1f%%, want at least %v%% and %v%%",
+				c.withPhase, s.percent(s.class), s.percent(s.retry), c.class, c.retry)
+		}
+	}
+	for _, x := range all {
+		if d := Explain(x.Text, x.Phase, Facts{}); x.Class == Unknown && (d.Class != Unknown || d.Confidence != "low") {
+			t.Errorf("%s reports no failure, and was called %s by %q with confidence %s", x.ID, d.Class, d.Signature, d.Confidence)
+		}
+	}
+}
+
+func TestWhatRunnersPrintBeforeEachLineDoesNotMatter(t *testing.T) {
+	all := append(samples(t, filepath.Join("testdata", "reported.jsonl")), samples(t, filepath.Join("testdata", "own.jsonl"))...)
+	for i, before := range []string{
+		"W1117 04:30:30.992] ", "[2021-09-23T08:58:00.623Z] ", "2025-12-13T10:11:12.123456789Z stderr F ",
+		`Step #2 - "suite": `, "runner-1  | ", "E2E (press)\t2026-01-03T14:21:44.5873768Z ", "    ", "> ", "00:12 ",
+	} {
+		for k := i; k < len(all); k += 40 {
+			x := all[k]
+			plain := Explain(x.Text, x.Phase, Facts{})
+			got := Explain(before+strings.ReplaceAll(x.Text, "\n", "\n"+before), x.Phase, Facts{})
+			if got.Class != plain.Class || got.Retry != plain.Retry {
+				t.Errorf("%s after %q: %s/%s by %q, plain it is %s/%s by %q", x.ID, before,
+					got.Class, got.Retry, got.Signature, plain.Class, plain.Retry, plain.Signature)
+			}
+		}
+	}
 }
 
 // The public outputs lie beside the project, not in it.
