@@ -100,7 +100,7 @@ func TestOf(t *testing.T) {
 		{"cancelled by somebody", fmt.Errorf("step: %w", context.Canceled), Suite, Unknown, "cancelled"},
 		{"a silent deadline in an export", fmt.Errorf("up: %w", context.DeadlineExceeded), Export, EngineConnection, "deadline"},
 		{"a silent deadline in a suite", context.DeadlineExceeded, Suite, TestFailure, "deadline"},
-		{"a deadline with a printed cause", fmt.Errorf("write /var/tmp/a.tar: no space left on device: %w", context.DeadlineExceeded), Export, Resources, "disk-full-anywhere"},
+		{"a deadline with a printed cause", fmt.Errorf("write /var/tmp/a.tar: no space left on device: %w", context.DeadlineExceeded), Export, Resources, "disk-full"},
 		{"plain text", errors.New("ERROR: image: \"a:b\" not present locally"), Load, ImageReference, "image-not-present"},
 		{"nothing", nil, Load, Unknown, ""},
 	} {
