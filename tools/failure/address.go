@@ -148,7 +148,7 @@ func ownerOf(t, line string) owner {
 	switch {
 	case host == "":
 		return ""
-	case strings.Contains(host, ".svc"):
+	case strings.Contains(host, ".svc"), strings.HasSuffix(host, ".invalid"): // RFC 2606: no such name by intent
 		return ofProduct
 	case apiAt.MatchString(t):
 		return ofAPI
