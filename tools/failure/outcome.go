@@ -16,7 +16,7 @@ var troubleWords = []string{"not ready", "notready", "not running", "no such", "
 var (
 	nothingBad = regexp.MustCompile(`(?i)\b(?:no|0|zero|without(?: any)?) (?:errors?|failures?|failed|issues|warnings?)\b(?: (?:found|detected))?|\b(?:errors?|failures?|failed|warnings?)[:=] ?0\b`)
 	bare       = mustCompile(`(?i)`, `^(?:error: )?(?:the operation was cancell?ed|session terminated|process completed with exit code \d+|exit(?:ed)?(?: with)? (?:status|code):? \d+|command failed|task failed|job failed)[.!]?$|^make(?:\[\d+\])?: \*\*\* .*Error \d+$`)
-	located    = mustCompile(`(?m)`, `^\S+\.\w+:\d+(?::\d+)?: `) // a compiler or linter points at a place
+	located    = mustCompile(`(?m)`, `^\S+\.\w+:\d+(?::\d+:|: )`) // a compiler or linter points at a place
 	goodEnd    = mustCompile(`(?i)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|SUCCESS!`)
 	negated    = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
 	neutral    = mustCompile(`(?i)`, `^\S+/\S+ (?:configured|created|unchanged|serverside-applied|labeled|annotated|patched)$|^\W*$|^sha256:\w+$|^[0-9a-f]{12,64}$|^\W*(?:bye|thanks|cleaning up)\b`)
