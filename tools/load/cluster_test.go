@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	kind "sigs.k8s.io/kind/pkg/cluster"
 
@@ -39,15 +40,27 @@ func (e realEngine) HostAddress(ctx context.Context) (listen, dial string, ok bo
 	return a.Listen, a.Dial, ok
 }
 
+// realNode ends what is left of a lost command, as the pipeline's nodes do.
 type realNode struct {
 	engine engine.Engine
 	name   string
+	lost   func(*engine.LostExec) // told of one that could not be ended
 }
 
 func (n realNode) Name() string { return n.name }
 
 func (n realNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	return n.engine.Exec(ctx, n.name, engine.ExecRequest{Cmd: cmd, Stdin: stdin, Stdout: stdout, Stderr: stderr, Privileged: true})
+	err := n.engine.Exec(ctx, n.name, engine.ExecRequest{Cmd: cmd, Stdin: stdin, Stdout: stdout, Stderr: stderr, Privileged: true})
+	var lost *engine.LostExec
+	if errors.As(err, &lost) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if endErr := n.engine.EndExec(ctx, lost); endErr != nil {
+			n.lost(lost)
+			return errors.Join(err, endErr)
+		}
+	}
+	return err
 }
 
 // cluster is a Kind cluster and images for it. It is removed with the test.
@@ -57,6 +70,7 @@ type cluster struct {
 	name    string
 	nodes   []string
 	workdir string
+	world   *world // of bare nodes
 }
 
 // newCluster makes a cluster with that many workers.
@@ -161,14 +175,21 @@ func (c *cluster) confirm(name string) {
 
 // request loads over the given engine, which may be reached over a proxy.
 func (c *cluster) request(over engine.Engine, refs ...string) load.Request {
-	req := load.Request{Refs: refs, Engine: realEngine{over, c.engine}, TempDir: c.workdir, Note: func(e load.Event) {
+	direct := c.engine
+	if _, _, ok := (realEngine{over, over}).HostAddress(c.t.Context()); ok {
+		direct = over
+	}
+	req := load.Request{Refs: refs, Engine: realEngine{over, direct}, TempDir: c.workdir, Note: func(e load.Event) {
 		c.t.Logf("%s %s %s %s #%d %d bytes %s %v", e.Kind, e.Ref, e.Node, e.Strategy, e.Attempt, e.Bytes, e.Detail, e.Err)
 	}}
 	for _, n := range c.nodes {
-		req.Nodes = append(req.Nodes, realNode{over, n})
+		req.Nodes = append(req.Nodes, realNode{over, n, c.lost})
 	}
 	return req
 }
+
+// lost is told of commands that may still run in a node.
+func (c *cluster) lost(l *engine.LostExec) { c.t.Logf("may still run in %s: %v", l.Container, l.Cmd) }
 
 // forget removes an image from the nodes.
 func (c *cluster) forget(name string) {

@@ -38,6 +38,10 @@ type fakeNode struct {
 	after func(n int, err error) error
 	keeps []byte // the manifest that an OCI archive would carry
 	down  error  // every exec fails with it
+
+	keep     bool            // the last import asked for what comes whole to be kept
+	kept     []digest.Digest // of failed imports
+	released int
 }
 
 func newNode(name string) *fakeNode {
@@ -60,6 +64,18 @@ func (n *fakeNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdo
 	switch {
 	case strings.Contains(line, "# arch"):
 		n.look(stdout)
+	case strings.Contains(line, "images import"):
+		n.mu.Lock()
+		n.keep = strings.Contains(line, "gc.root")
+		n.mu.Unlock()
+		return n.imported(ctx, stdin)
+	case strings.Contains(line, "gc.root"):
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, d := range n.kept {
+			delete(n.blobs, d)
+		}
+		n.kept, n.released = nil, n.released+1
 	case strings.Contains(line, "kill -"):
 		n.mu.Lock()
 		if n.orphans > 0 {
@@ -68,8 +84,6 @@ func (n *fakeNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdo
 		n.orphans = 0
 		n.mu.Unlock()
 	case strings.Contains(line, "echo running"):
-	case strings.Contains(line, "images import"):
-		return n.imported(ctx, stdin)
 	case strings.Contains(line, "images tag"):
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -138,10 +152,12 @@ func (n *fakeNode) unpack(r io.Reader) error {
 			break
 		}
 		if err != nil {
+			n.partly(got)
 			return err
 		}
 		data, err := io.ReadAll(tr)
 		if err != nil {
+			n.partly(got)
 			return err
 		}
 		n.mu.Lock()
@@ -178,6 +194,18 @@ func (n *fakeNode) unpack(r io.Reader) error {
 		}
 	}
 	return nil
+}
+
+// partly is what is left of an import that failed.
+func (n *fakeNode) partly(got map[string][]byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, data := range got {
+		if d := digest.FromBytes(data); n.keep && n.blobs[d] == nil {
+			n.blobs[d] = data
+			n.kept = append(n.kept, d)
+		}
+	}
 }
 
 func (n *fakeNode) index(got map[string][]byte, have map[digest.Digest][]byte) (map[string]digest.Digest, []ocispec.Manifest, error) {

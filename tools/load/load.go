@@ -130,6 +130,9 @@ type Result struct {
 // that is not whole, no import runs on there, and no file or listener stays
 // behind here.
 //
+// What a reference means is what it means at the end: of an image that was built
+// anew under the same name meanwhile, the new one is loaded too.
+//
 // An image's name on the nodes is its full name in the engine:
 // "localhost/foo:tag" of Podman stays that, Docker's "foo:tag" becomes
 // "docker.io/library/foo:tag", as the kubelet will ask for it.
@@ -147,7 +150,7 @@ func Load(ctx context.Context, req Request) ([]Result, error) {
 	}
 	sources := make([]*source, len(refs))
 	for i, ref := range refs {
-		if sources[i], err = open(ctx, req.Engine, ref); err != nil {
+		if sources[i], err = req.open(ctx, ref); err != nil {
 			return nil, err
 		}
 		defer sources[i].close()
@@ -155,8 +158,7 @@ func Load(ctx context.Context, req Request) ([]Result, error) {
 	var results []Result
 	var failed []error
 	for _, src := range sources {
-		l := newLoader(&req, src)
-		res, err := l.run(ctx)
+		res, err := req.load(ctx, src)
 		results = append(results, res...)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("load image %s: %w", src.ref, err))

@@ -22,6 +22,7 @@ type loader struct {
 	marker string // names this load's imports in the nodes' process lists
 	start  time.Time
 	nodes  []*target
+	failed bool // something was sent in vain
 }
 
 // target is one node on its way to having the image.
@@ -31,6 +32,7 @@ type target struct {
 	inv  *node.Inventory // as last asked; nil if it did not answer
 	err  error           // why the node is not yet proven
 	hard bool            // err will not go away by trying again
+	kept bool            // parts of the image may be held in the node for the next attempt
 }
 
 func (t *target) done() bool { return t.res.Verified || t.hard }
@@ -65,6 +67,9 @@ func (l *loader) run(ctx context.Context) ([]Result, error) {
 			break
 		}
 		l.attempts(ctx, s)
+	}
+	if l.failed {
+		l.each(l.nodes, func(t *target) { l.release(ctx, t) })
 	}
 	results := make([]Result, 0, len(l.nodes))
 	var failed []error
@@ -101,8 +106,15 @@ func (l *loader) attempts(ctx context.Context, s strategy) {
 	_ = retry.Do(func() error {
 		attempt++
 		if attempt > 1 {
-			l.reachable(ctx)
+			l.req.reachable(ctx, l.src.ref)
 			l.each(l.pending(), func(t *target) { l.look(ctx, t) })
+		}
+		if l.failed {
+			// What failed may have failed because of it.
+			if err := l.current(ctx); err != nil {
+				l.stop(err)
+				return retry.Unrecoverable(err)
+			}
 		}
 		todo := slices.DeleteFunc(l.pending(), func(t *target) bool { return t.inv == nil })
 		if len(todo) == 0 {
@@ -128,6 +140,7 @@ func (l *loader) attempts(ctx context.Context, s strategy) {
 		l.each(todo, func(t *target) { l.prove(ctx, t) })
 		for _, t := range todo {
 			if !t.res.Verified {
+				l.failed = true
 				l.note(Event{Kind: "fail", Node: t.node.Name(), Strategy: s.name, Attempt: attempt, Duration: time.Since(began), Bytes: t.res.Bytes, Err: t.err})
 			}
 		}
@@ -177,19 +190,10 @@ func (l *loader) note(e Event) {
 	l.req.Note(e)
 }
 
-// reachable waits a while for an engine that does not answer: it may be
-// restarting. Attempts fail fast enough by themselves if it stays away.
-func (l *loader) reachable(ctx context.Context) {
-	p, ok := l.req.Engine.(Pinger)
-	if !ok {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	err := retry.Do(func() error { return p.Ping(ctx) }, retry.Context(ctx), retry.Attempts(0),
-		retry.Delay(200*time.Millisecond), retry.MaxDelay(2*time.Second))
-	if err != nil {
-		l.note(Event{Kind: "heal", Detail: "the engine does not answer", Err: err})
+// stop gives up on every node that is not proven.
+func (l *loader) stop(err error) {
+	for _, t := range l.pending() {
+		t.err, t.hard = err, true
 	}
 }
 

@@ -135,6 +135,19 @@ func (l *loader) endOrphans(ctx context.Context, t *target) {
 	}
 }
 
+// release gives up what failed attempts have kept in the node. One that cannot
+// be reached keeps it, as a node whose load has failed may keep anything.
+func (l *loader) release(ctx context.Context, t *target) {
+	if !t.kept {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	if err := node.Release(ctx, t.node, l.marker); err != nil {
+		l.note(Event{Kind: "heal", Node: t.node.Name(), Detail: "release the parts of the image that had come", Err: err})
+	}
+}
+
 // lacks returns the indexes of the layers that have to be sent: neither is
 // the blob in the content store nor the layer unpacked. blobs are the layers'
 // digests as the manifest lists them.

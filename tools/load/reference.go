@@ -62,7 +62,8 @@ func checkStrategy(s string) error {
 // imageID matches what engines accept as an image ID.
 var imageID = regexp.MustCompile(`^(?:sha256:)?[0-9a-f]{12,64}$`)
 
-func open(ctx context.Context, e Engine, ref string) (*source, error) {
+// open finds out what ref is.
+func (r *Request) open(ctx context.Context, ref string) (*source, error) {
 	if isTarball(ref) {
 		return openTarball(ref)
 	}
@@ -72,12 +73,10 @@ func open(ctx context.Context, e Engine, ref string) (*source, error) {
 				"write it as [REGISTRY/]NAME[:TAG], in lower case", err)
 		}
 	}
-	if e == nil {
+	if r.Engine == nil {
 		return nil, errors.New("load images: no engine given for " + ref)
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	img, err := e.Image(ctx, ref)
+	img, err := r.inspect(ctx, ref)
 	if errors.Is(err, ErrNotFound) {
 		return nil, failure.New(failure.ImageReference, fmt.Sprintf("the engine has no image %s", ref),
 			"build or pull it first; `podman images` (or `docker images`) lists what there is", err)

@@ -53,8 +53,7 @@ func (l *loader) thin(ctx context.Context, targets []*target) error {
 	if targets = fitting(targets); len(targets) == 0 {
 		return nil
 	}
-	have := func(t *target) map[digest.Digest]bool { return owned(t, blobs, l.src.want.DiffIDs) }
-	return l.feed(ctx, targets, total, have, func(ctx context.Context, fan *transfer.Fan) error {
+	return l.feed(ctx, targets, total, blobs, l.src.want.DiffIDs, func(ctx context.Context, fan *transfer.Fan) error {
 		if slices.ContainsFunc(blobs, fan.Wanted) {
 			if err := p.push(ctx, l, &relay{fan: fan, img: img}); err != nil {
 				return err

@@ -7,19 +7,67 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Import feeds an image archive from stdin to containerd and unpacks it.
 // marker names this import among the node's processes, for [EndOrphans].
 // A nil error says that ctr ended well, not that the image is there: ask.
-func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, stdin io.Reader) error {
+//
+// Of keep, what has come whole stays in the node when the import fails, until
+// [Release]: containerd would drop it with the import's lease.
+func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, keep []digest.Digest, stdin io.Reader) error {
 	cmd := []string{"ctr", "--namespace=k8s.io", "images", "import"}
 	if inv.Local {
 		cmd = append(cmd, "--local")
 	}
 	// --label is kept on the image and read by nobody: it marks the process.
 	cmd = append(cmd, "--label="+MarkerLabel+"="+marker, "--snapshotter="+inv.Snapshotter, "-")
+	if len(keep) > 0 {
+		list := make([]string, len(keep))
+		for i, d := range keep {
+			list[i] = d.String()
+		}
+		cmd = append([]string{"sh", "-c", keepScript, "kubernaut-e2e", rootValue + marker, strings.Join(list, " ")}, cmd...)
+	}
 	_, err := run(ctx, r, stdin, cmd...)
+	return err
+}
+
+// rootValue begins the value of the label containerd.io/gc.root that keeps a
+// blob (containerd, docs/garbage-collection.md); the import's marker follows.
+const rootValue = "kubernaut-e2e-"
+
+// keepScript runs a command, as long as that runs labels each blob of a list as
+// soon as it is there, and takes the labels back if the command ends well.
+const keepScript = `
+value=$1; list=$2; shift 2
+store=/var/lib/containerd/io.containerd.content.v1.content/blobs
+(
+  trap exit TERM # after the command at hand
+  set -- $list
+  while test $# -gt 0 && kill -0 $$; do
+    for d in "$@"; do
+      shift
+      test -e "$store/sha256/${d#sha256:}" && ctr -n k8s.io content label "$d" "containerd.io/gc.root=$value" || set -- "$@" "$d"
+    done
+    sleep 0.2
+  done
+) </dev/null >/dev/null 2>&1 &
+"$@"
+code=$?
+kill $! 2>/dev/null
+wait
+test $code -eq 0 && { ` + releaseCommand + `; } >/dev/null 2>&1 </dev/null
+exit $code
+`
+
+const releaseCommand = `for d in $(ctr -n k8s.io content ls -q "labels.\"containerd.io/gc.root\"==$value"); do ctr -n k8s.io content label "$d" containerd.io/gc.root= || bad=1; done`
+
+// Release gives up what failed imports with this marker have kept.
+func Release(ctx context.Context, r Runner, marker string) error {
+	_, err := script(ctx, r, "release the parts of an image", "value=$1; bad=; "+releaseCommand+"; test -z \"$bad\"", rootValue+marker)
 	return err
 }
 
