@@ -24,7 +24,7 @@ func TestIncident(t *testing.T) {
 			t.Errorf("something was repeated: %+v, %+v", o.step("build-hapi"), o.step("cluster"))
 		}
 		w.kept(t, o, made)
-		o.tells(t, "connection", "the suite passes", "the cluster answers", "the image of hapi is built")
+		o.tells(t, "the connection to podman at ssh://", "was cut", "the suite passes", "the cluster answers", "the image of hapi is built")
 		t.Log(o.report)
 		observed(t, "the incident: connection to Podman 5 behind SSH cut at 150 of 300 MB", "load", "the whole suite passed; build not repeated, cluster kept", o)
 	})

@@ -85,7 +85,11 @@ func runExec(ctx context.Context, api execAPI, a address, container string, r Ex
 		}
 		return lose(fmt.Errorf("its output ended while it runs: %w", streamErr))
 	case state.ExitCode != 0:
-		return &ExitError{Container: container, Cmd: r.Cmd, Code: state.ExitCode, Stderr: words.String()}
+		failed := &ExitError{Container: container, Cmd: r.Cmd, Code: state.ExitCode, Stderr: words.String()}
+		if r.Stdin != nil && !conn.Intact() { // its input ended early, and so did it
+			return fmt.Errorf("%w: %w", a.explain(ctx, io.ErrUnexpectedEOF), failed)
+		}
+		return failed
 	case input != nil:
 		return fmt.Errorf("%s in container %s ended before it had all of its input: %w", r.Cmd[0], container, a.explain(ctx, errors.Join(input, streamErr)))
 	case streamErr != nil:

@@ -188,7 +188,7 @@ func (s *session) endExecs(ctx context.Context) (string, error) {
 	var names []string
 	var errs error
 	for _, l := range lost {
-		if err := s.engine.EndExec(ctx, l); err != nil && !errors.Is(err, engine.ErrNotFound) {
+		if err := s.engine.EndExec(ctx, l); err != nil && !errors.Is(err, engine.ErrNotFound) && s.containerRuns(ctx, l.Container) {
 			errs = errors.Join(errs, err)
 			continue
 		}
@@ -198,6 +198,17 @@ func (s *session) endExecs(ctx context.Context) (string, error) {
 		return "", errs
 	}
 	return "none is left of " + strings.Join(names, ", "), errs
+}
+
+// containerRuns says whether a container may still run something.
+func (s *session) containerRuns(ctx context.Context, name string) bool {
+	all, err := s.engine.Containers(ctx)
+	for _, c := range all {
+		if c.Name == name && !c.Running() {
+			return false // its commands ended with it
+		}
+	}
+	return err == nil || len(all) == 0
 }
 
 // repairCluster starts stopped nodes, renews the kubeconfig and waits for the

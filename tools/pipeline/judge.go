@@ -29,6 +29,11 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		d = failure.Diagnosis{Class: failure.StaleState, Retry: failure.HealThenRetry, Signature: "image-lost", Confidence: "high",
 			Cause: "image " + ref + " was built by this run and is not in the engine any more", Remedy: "run again; do not remove images during a run"}
 	}
+	if d.Signature == "memory-killed-build" && step.Phase == failure.ClusterCreate && facts.AttemptsWithSameText < 2 {
+		// SIGKILL is also how a node container that somebody ends takes its processes along.
+		d.Retry, d.Confidence = failure.RetryNow, "medium"
+		d.Cause = "what ran in a node was killed: the node was ended from outside, or memory is short"
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.diagnoses == nil {

@@ -106,6 +106,9 @@ func nextSteps(r run.Result) []string {
 
 func eventText(e run.Event) string {
 	switch {
+	case e.Node != "" && e.Error != "":
+		first, _, _ := strings.Cut(e.Error, "\n")
+		return fmt.Sprintf("%s: %s, %d bytes: %s", e.Node, e.Strategy, e.Bytes, first)
 	case e.Node != "":
 		return fmt.Sprintf("%s: %s, %d bytes, %s", e.Node, e.Strategy, e.Bytes, e.Detail)
 	case e.Error != "":
