@@ -34,13 +34,13 @@ var faults = []fault{
 	{name: "engine stopped for 30 s", brk: stopEngine, mend: startEngine, after: 30 * time.Second,
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "node container stopped", brk: onNode("stop", "--time=1"),
-		steps: []string{"set-up", "build", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "load", "deploy", "suite"}},
 	{name: "node container killed", brk: onNode("kill"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
 	{name: "node's containerd killed", brk: inNode("pkill -9 -x containerd"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
 	{name: "API server killed", brk: inNode("pkill -9 kube-apiserver"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
 	{name: "kubeconfig corrupted", brk: func(t *testing.T, w *world, _ *pipeline) {
 		if err := os.WriteFile(w.kubeconfig(), []byte("{ not: [yaml"), 0o600); err != nil {
 			t.Error(err)
