@@ -35,8 +35,8 @@ func (s *session) clearPast(ctx context.Context) (run.Heal, error) {
 			continue
 		}
 		for _, id := range r.Nodes {
-			name, err := s.podmanItself(ctx, "container", "inspect", "--format", `{{index .Config.Labels "`+settings.Label+`"}} {{.Name}}`, id)
-			label, name, _ := strings.Cut(strings.TrimSpace(name), " ")
+			said, err := s.podmanItself(ctx, "container", "inspect", "--format", `{{index .Config.Labels "`+settings.Label+`"}}/{{.Name}}`, id)
+			label, name, _ := strings.Cut(strings.TrimSpace(said), "/")
 			if err != nil || label == "" {
 				continue // it is gone, or in another storage
 			}

@@ -20,8 +20,8 @@ func TestNodesThatOutliveTheService(t *testing.T) {
 	// It knows two containers, of which one does not carry our label.
 	script := "#!/bin/sh\n[ -z \"$CONTAINER_HOST\" ] || exit 9\necho \"$@\" >>" + calls + `
 case "$*" in
-*inspect*mine) echo "true c-control-plane" ;;
-*inspect*foreign) echo " somebody" ;;
+*inspect*mine) echo "true/c-control-plane" ;;
+*inspect*foreign) echo "/somebody" ;;
 *inspect*) echo "no such container" >&2; exit 125 ;;
 esac
 `
