@@ -12,21 +12,27 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
 
-// matrixFile is where the chaos tests put what they observed.
-const matrixFile = "docs/fault-matrix.md"
+const (
+	chaosName = "chaos"
+	// chaosBudget bounds all runs of the fault matrix: some hundred, of half a
+	// minute to three minutes each.
+	chaosBudget = 150 * time.Minute
+	// matrixFile is where the chaos tests put what they observed.
+	matrixFile = "docs/fault-matrix.md"
+)
 
 // Chaos breaks engines, nodes and runs on purpose and writes what became of
 // them into the fault matrix.
 func Chaos(ctx context.Context) error {
-	return target(ctx, "chaos", func(s *session) ([][]run.Step, error) {
+	return target(ctx, chaosName, func(s *session) ([][]run.Step, error) {
 		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.chaosStep()}}, nil
 	})
 }
 
 func (s *session) chaosStep() run.Step {
-	return run.Step{Name: "chaos", Phase: failure.Suite, Budget: 80 * time.Minute, Stall: 16 * time.Minute,
+	return run.Step{Name: chaosName, Phase: failure.Suite, Budget: chaosBudget - 5*time.Minute, Stall: 16 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			_, err := command.Run(ctx, command.Command{Name: "go", Args: []string{"test", "./test/chaos", "-count=1", "-v", "-timeout=80m"}, Dir: s.root,
+			_, err := command.Run(ctx, command.Command{Name: "go", Args: []string{"test", "./test/chaos", "-count=1", "-v", "-timeout=140m"}, Dir: s.root,
 				Env: []string{"CHAOS_MATRIX=" + filepath.Join(s.root, matrixFile)}, Grace: 4 * time.Second,
 				Lines: func(line string) {
 					report(progress.Update{What: "chaos"})

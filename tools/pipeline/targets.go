@@ -23,7 +23,11 @@ const runBudget = 85 * time.Minute
 func target(ctx context.Context, name string, steps func(s *session) ([][]run.Step, error)) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, runBudget, fmt.Errorf("the run was not done within its %s", runBudget))
+	budget := runBudget
+	if name == chaosName {
+		budget = chaosBudget // a hundred runs of a suite
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("the run was not done within its %s", budget))
 	defer cancel()
 	s, err := open(name)
 	if err != nil {
