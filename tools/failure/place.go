@@ -15,7 +15,7 @@ const (
 )
 
 var (
-	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ fail(?:ed|ing)$|^test \S+ \.\.\. FAILED|^test result: FAILED|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
+	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|Test Suite Failed|^FAIL! -- |^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ fail(?:ed|ing)$|^test \S+ \.\.\. FAILED|^test result: FAILED|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
 	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
 	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
 )

@@ -133,11 +133,11 @@ var guesses = []struct {
 	{Load, mustCompile(`(?im)`, `images import|failed to load image|kind load |not yet present on node|image-archive`)},
 	{Teardown, mustCompile(`(?im)`, `delete cluster|AfterSuite|failed to delete`)},
 	{Export, mustCompile(`(?im)`, `\b(?:podman|docker) save\b|writing blob: write .*\.tar`)},
-	{Suite, mustCompile(`(?m)`, `\[It\]|In \[It\]|--- FAIL:`)},
+	{Suite, mustCompile(`(?m)`, `\[It\]|--- FAIL:|^Ran \d+ of \d+ Specs`)},
 	{ClusterCreate, mustCompile(`(?im)`, `k3s|(?:start|creat)(?:e|ing)? (?:a )?(?:kubernetes )?cluster|starting kubernetes|cluster create|kubeadm|(?:starting|wait-|join \S* )control-plane|minikube|k3d|Exiting due to|Preparing nodes|GUEST_|apiserver process`)},
 	{Build, mustCompile(`(?im)`, `^STEP \d|No rule to make target|\blint\b|lint(?:ed|er)|^\S+\.\w+:\d+:\d+:|\d+ tests, \d+ passed|building at STEP|Dockerfile|^#\d+ |build error|failed to solve|buildkit|\.go:\d+:\d+: |go: |process "/bin/sh -c`)},
 	{Preflight, mustCompile(`(?im)`, `podman machine|podman info|docker info|Cannot connect to`)},
-	{Deploy, mustCompile(`(?im)`, `kubelet|Failed to pull|Back-off|default-scheduler|rollout|waiting for the condition on|CustomResourceDefinition|kustomiz| is invalid: |deployment|helm|kubectl|podman run|docker run|compose|INSTALLATION FAILED|UPGRADE FAILED|CrashLoop|ImagePull|webhook|namespace|default-scheduler|FailedScheduling|0/\d+ nodes|PersistentVolume|manifest|manager|post-install|Usage of |probe failed|\b0/\d+ |error from server|error when creating`)},
+	{Deploy, mustCompile(`(?im)`, `kubelet|pod sandbox|set up pod|dependency failed to start|Failed to pull|Back-off|default-scheduler|rollout|waiting for the condition on|CustomResourceDefinition|kustomiz| is invalid: |deployment|helm|kubectl|podman run|docker run|compose|INSTALLATION FAILED|UPGRADE FAILED|CrashLoop|ImagePull|webhook|namespace|default-scheduler|FailedScheduling|0/\d+ nodes|PersistentVolume|manifest|manager|post-install|Usage of |probe failed|\b0/\d+ |error from server|error when creating`)},
 	{Suite, specMarks},
 }
 
