@@ -86,7 +86,7 @@ func (w *world) back(t *testing.T) {
 }
 
 // killContainerd ends a node's containerd, which its loop starts again.
-const killContainerd = `kill -KILL $(grep -lzx containerd /proc/[0-9]*/cmdline | cut -d / -f 3)`
+const killContainerd = `kill -KILL $(grep -lzx containerd /proc/[0-9]*/cmdline | cut -d / -f 3) || true`
 
 var faults = []fault{
 	{

@@ -20,11 +20,16 @@ type relay struct {
 }
 
 // Has reports whether no node lacks the blob. The configuration came before.
-func (r *relay) Has(d digest.Digest) bool {
+func (r *relay) Has(d digest.Digest) (int64, bool) {
 	if d == r.img.manifest.Config.Digest {
-		return true
+		return r.img.manifest.Config.Size, true
 	}
-	return !r.fan.Wanted(d)
+	for _, layer := range r.img.manifest.Layers {
+		if layer.Digest == d {
+			return layer.Size, !r.fan.Wanted(d)
+		}
+	}
+	return 0, !r.fan.Wanted(d)
 }
 
 // Blob finds out by its size which layer an upload is: the protocol tells its

@@ -179,7 +179,7 @@ type probe struct {
 	img content
 }
 
-func (p *probe) Has(d digest.Digest) bool { return d != p.id }
+func (p *probe) Has(d digest.Digest) (int64, bool) { return 0, d != p.id }
 
 func (p *probe) Blob(size int64, r io.Reader) error {
 	if size > maxConfig {

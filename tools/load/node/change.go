@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, keep 
 	}
 	// --label is kept on the image and read by nobody: it marks the process.
 	cmd = append(cmd, "--label="+MarkerLabel+"="+marker, "--snapshotter="+inv.Snapshotter, "-")
+	plain := strings.Join(cmd, " ")
 	if len(keep) > 0 {
 		list := make([]string, len(keep))
 		for i, d := range keep {
@@ -31,8 +33,11 @@ func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, keep 
 		}
 		cmd = append([]string{"sh", "-c", keepScript, "kubernaut-e2e", rootValue + marker, strings.Join(list, " ")}, cmd...)
 	}
-	_, err := run(ctx, r, stdin, cmd...)
-	return err
+	var said bytes.Buffer
+	if err := r.Exec(ctx, cmd, stdin, io.Discard, &tail{buf: &said}); err != nil {
+		return failed(r, plain, short(err, cmd, plain), said.String())
+	}
+	return nil
 }
 
 // rootValue begins the value of the label containerd.io/gc.root that keeps a

@@ -41,10 +41,25 @@ func script(ctx context.Context, r Runner, what, text string, args ...string) (s
 	var out, said bytes.Buffer
 	cmd := append([]string{"sh", "-c", text, "kubernaut-e2e"}, args...)
 	if err := r.Exec(ctx, cmd, nil, &out, &tail{buf: &said}); err != nil {
-		return out.String(), failed(r, what, err, said.String())
+		return out.String(), failed(r, what, short(err, cmd, what), said.String())
 	}
 	return out.String(), nil
 }
+
+// short is err without the text of a script, for which what stands: an error
+// that shows pages of shell hides its cause.
+func short(err error, cmd []string, what string) error {
+	text := strings.ReplaceAll(err.Error(), strings.Join(cmd, " "), what)
+	return &shortened{text: text, err: err}
+}
+
+type shortened struct {
+	text string
+	err  error
+}
+
+func (e *shortened) Error() string { return e.text }
+func (e *shortened) Unwrap() error { return e.err }
 
 // failed names node, operation, cause and what the program said, each once.
 // ctr's deprecation warnings explain nothing.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,8 +24,9 @@ const maxManifest = 8 << 20
 
 // Receiver gets what an engine pushes to an [Endpoint].
 type Receiver interface {
-	// Has reports whether the blob need not be uploaded.
-	Has(d digest.Digest) bool
+	// Has reports whether the blob need not be uploaded, and its size; 0 if it
+	// is not known.
+	Has(d digest.Digest) (size int64, ok bool)
 	// Blob takes an upload of size bytes (-1: unknown). Its digest is told only
 	// after the data, by the protocol.
 	Blob(size int64, r io.Reader) error
@@ -49,6 +51,8 @@ type Endpoint struct {
 	ended  bool
 	active time.Time
 	begun  bool
+	closed bool
+	calls  sync.WaitGroup
 }
 
 // Listen opens an endpoint on address ("127.0.0.1:0": any free port). It
@@ -68,8 +72,26 @@ func Listen(ctx context.Context, address string, rcv Receiver, log *slog.Logger)
 	return e, nil
 }
 
-// Close ends the listener and every connection to it.
-func (e *Endpoint) Close() error { return e.server.Close() }
+// Close ends the listener and every connection to it, and returns when the
+// receiver is not called any more.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	err := e.server.Close()
+	e.calls.Wait()
+	return err
+}
+
+// enter counts a request in, unless the endpoint is closed.
+func (e *Endpoint) enter() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.calls.Add(1)
+	}
+	return !e.closed
+}
 
 // Port is the port listened on.
 func (e *Endpoint) Port() int { return e.listener.Addr().(*net.TCPAddr).Port }
@@ -110,6 +132,10 @@ func (e *Endpoint) Err() error {
 }
 
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !e.enter() {
+		return
+	}
+	defer e.calls.Done()
 	e.log.Debug("push", "method", r.Method, "length", r.ContentLength)
 	e.touch()
 	if r.URL.Path == "/v2/" || r.URL.Path == "/v2" {
@@ -138,10 +164,13 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, rest string) er
 	kind, name, _ := strings.Cut(rest, "/")
 	switch {
 	case kind == "blobs" && r.Method == http.MethodHead:
-		if !e.receiver.Has(digest.Digest(name)) {
+		size, ok := e.receiver.Has(digest.Digest(name))
+		if !ok {
 			w.WriteHeader(http.StatusNotFound)
 			return nil
 		}
+		// Podman 5 fails without it; what it says changes no manifest.
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 		w.Header().Set("Docker-Content-Digest", name)
 		w.WriteHeader(http.StatusOK)
 	case kind == "blobs" && r.Method == http.MethodPost:
