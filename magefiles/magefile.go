@@ -55,5 +55,7 @@ func Bench(ctx context.Context, runs *int, cases *string) error {
 // Lint runs the linters.
 func Lint(ctx context.Context) error { return pipeline.Exit(pipeline.Lint(ctx)) }
 
-// Chaos breaks engines, nodes and runs on purpose and writes docs/fault-matrix.md.
-func Chaos(ctx context.Context) error { return pipeline.Exit(pipeline.Chaos(ctx)) }
+// Chaos breaks engines, nodes and runs on purpose and writes docs/fault-matrix.md; with -few, a few of them, in minutes.
+func Chaos(ctx context.Context, few *bool) error {
+	return pipeline.Exit(pipeline.Chaos(ctx, few != nil && *few))
+}

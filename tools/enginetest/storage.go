@@ -44,7 +44,7 @@ func removeFolder(dir string) error {
 	lines := strings.Split(strings.TrimSpace(string(mounts)), "\n")
 	for _, line := range slices.Backward(lines) { // what was mounted last, first
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
-			if out, err := exec.Command("umount", f[4]).CombinedOutput(); err != nil {
+			if out, err := exec.CommandContext(context.Background(), "umount", f[4]).CombinedOutput(); err != nil {
 				errs = append(errs, fmt.Errorf("umount %s: %w: %s", f[4], err, out))
 			}
 		}

@@ -13,6 +13,9 @@ import (
 // anew; containers go on running. Where the engine is not ours it does nothing
 // and returns false.
 func RestartService(ctx context.Context, o Options) (bool, error) {
+	if o.Provider == "" {
+		return false, nil // no engine was found yet
+	}
 	h := newHost(o)
 	d, err := h.ours(o.Provider)
 	if err != nil || d == nil {

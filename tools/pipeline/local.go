@@ -25,17 +25,19 @@ func Unit(ctx context.Context) error {
 	})
 }
 
-// wholeMatrix are the faults that `mage chaos` goes through, for an hour. A few
-// of them, TestFewFaults, are part of every test run.
-const wholeMatrix = `^(TestMatrix.*|TestIncident)$`
+// faults are the tests of `mage chaos`: whole runs in which something breaks.
+const faults = `^(TestMatrix.*|TestIncident|TestFewFaults)$`
 
-// Test runs every test but the whole fault matrix. It sets up what they need: an engine, a node image and
-// a C compiler for the race detector.
+// otherEngines are the tests that build an engine of their own first.
+const otherEngines = `^TestServices$`
+
+// Test runs every test but those of `mage chaos`. It sets up what they need: an
+// engine, a node image and a C compiler for the race detector.
 func Test(ctx context.Context) error {
 	return target(ctx, "test", func(s *session) ([][]run.Step, error) {
 		// One package at a time: several make clusters, and two cores do not
 		// carry more than one that starts.
-		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.goTestStep("test", "-p=1", "-skip="+wholeMatrix)}}, nil
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.goTestStep("test", "-p=1", "-skip="+faults+"|"+otherEngines)}}, nil
 	})
 }
 
