@@ -19,7 +19,7 @@ func cuts(t *testing.T) int {
 	t.Helper()
 	s := os.Getenv("E2E_CUTS")
 	if s == "" {
-		return 6
+		return 4
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil {

@@ -103,7 +103,7 @@ var faults = []fault{
 		strike: func(_ *testing.T, b *broken) { b.w.away() },
 		heal:   func(t *testing.T, b *broken) { b.w.back(t) },
 		want:   fails(failure.EngineConnection),
-		time:   40 * time.Second,
+		time:   15 * time.Second,
 	},
 	{
 		name: "node's containerd killed",
