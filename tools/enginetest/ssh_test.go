@@ -86,7 +86,7 @@ func TestMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	greeting := func() error {
 		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
 		_, err := conn.Read(make([]byte, 8))
