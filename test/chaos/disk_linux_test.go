@@ -128,6 +128,7 @@ func (o outcome) isAbout(t *testing.T, class string) {
 func limit(t *testing.T, dir string) {
 	t.Helper()
 	image, keep := dir+".ext4", dir+".below"
+	_ = exec.Command("umount", filepath.Join(dir, "overlay")).Run() // Podman's own, which would be hidden
 	for _, args := range [][]string{
 		{"truncate", fmt.Sprintf("--size=%dG", storeGB), image},
 		{"mkfs.ext4", "-q", "-F", "-m", "0", image},

@@ -65,8 +65,7 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 	if s.engine == nil {
 		return hands
 	}
-	hands[heal.FreeSpace] = heal.Space{Store: s.engine, Keep: append(s.builtRefs(), s.node.Ref), Since: s.started,
-		State: s.settings.State, KeepRuns: keepRuns}.Free
+	hands[heal.FreeSpace] = s.freeSpace
 	if s.suite == nil {
 		return hands
 	}
@@ -81,6 +80,22 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 		hands[heal.WorkloadRuns] = redo(s.deployStep(*s.suite))
 	}
 	return hands
+}
+
+// freedLately is how long space that one step had freed counts for the steps
+// beside it: they failed on the same full disk, and find nothing left to free.
+const freedLately = time.Minute
+
+func (s *session) freeSpace(ctx context.Context) (string, error) {
+	effect, err := heal.Space{Store: s.engine, Keep: append(s.builtRefs(), s.node.Ref), Since: s.started,
+		State: s.settings.State, KeepRuns: keepRuns}.Free(ctx)
+	switch {
+	case err == nil && effect != "":
+		s.freed = time.Now()
+	case err == nil && time.Since(s.freed) < freedLately:
+		effect = "done a moment ago, for a step beside this one"
+	}
+	return effect, err
 }
 
 // redo makes a step a hand: steps look first, so that one with nothing to do
