@@ -61,10 +61,14 @@ func newVM(t *testing.T, w *world) *vm {
 		t.Fatal(err)
 	}
 	address, _ := strings.CutPrefix(w.env[0], "CONTAINER_HOST=")
-	add := exec.Command(w.svc.Program, "system", "connection", "add", "--default", "--identity", v.key, v.name, address)
-	add.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "CONTAINER_HOST=") })
-	if out, err := add.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", add.Args, err, out)
+	// A machine has a connection for its user and one for root; here both lead
+	// to the same engine.
+	for _, args := range [][]string{{"--default", "--identity", v.key, v.name, address}, {"--identity", v.key, v.name + "-root", address}} {
+		add := exec.Command(w.svc.Program, append([]string{"system", "connection", "add"}, args...)...)
+		add.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "CONTAINER_HOST=") })
+		if out, err := add.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", add.Args, err, out)
+		}
 	}
 	l, err := net.Listen("unix", sock)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,25 +180,35 @@ func refusal(name, why string, err error) error {
 		fmt.Sprintf("podman machine stop %s && podman machine start %s, or E2E_MACHINE_RESTART=always", name, name), err)
 }
 
-// Foreign names the running containers in a machine that do not carry label. It
-// asks the engine, and where that does not answer asks inside the machine, as
-// root and as its user.
+// Foreign names the running containers in a machine that do not carry label. A
+// machine has two engines, its user's and root's, with a connection for each
+// (NAME and NAME-root); both go down with it. Where one does not answer, it
+// asks inside the machine.
 func Foreign(ctx context.Context, run Run, name, label string) ([]string, error) {
-	ps := []string{"ps", "--format", "json"}
-	out, err := bounded(ctx, run, append([]string{"--connection", name}, ps...)...)
+	foreign, err := running(ctx, run, label, []string{"--connection", name}, []string{"--connection", name + "-root"})
 	if err == nil {
-		return without(out, label)
+		return foreign, nil
 	}
+	inside := []string{"machine", "ssh", name}
+	foreign, sshErr := running(ctx, run, label, slices.Concat(inside, []string{"sudo", "podman"}), slices.Concat(inside, []string{"podman"}))
+	if sshErr != nil {
+		return nil, errors.Join(err, sshErr)
+	}
+	return foreign, nil
+}
+
+// running names the containers without label that run in the engines which
+// podman reaches with each of the arguments.
+func running(ctx context.Context, run Run, label string, engines ...[]string) ([]string, error) {
 	foreign := []string{}
-	for _, inside := range [][]string{{"sudo", "podman"}, {"podman"}} {
-		args := append(append([]string{"machine", "ssh", name}, inside...), ps...)
-		out, sshErr := bounded(ctx, run, args...)
-		if sshErr != nil {
-			return nil, errors.Join(err, sshErr)
+	for _, reach := range engines {
+		out, err := bounded(ctx, run, slices.Concat(reach, []string{"ps", "--format", "json"})...)
+		if err != nil {
+			return nil, err
 		}
-		some, parseErr := without(out, label)
-		if parseErr != nil {
-			return nil, parseErr
+		some, err := without(out, label)
+		if err != nil {
+			return nil, err
 		}
 		foreign = append(foreign, some...)
 	}

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -48,6 +49,7 @@ func TestList(t *testing.T) {
 type vm struct {
 	state      string
 	containers string // of `podman ps --format json`; empty: the engine does not answer
+	root       string // the same of root's engine; empty: it has none
 	inside     string // the same asked over `podman machine ssh`
 	calls      []string
 }
@@ -74,6 +76,8 @@ func (v *vm) run(_ context.Context, name string, args ...string) (string, error)
 		return "[]", nil
 	case strings.HasPrefix(call, "podman --connection m ps"):
 		return answer(v.containers)
+	case strings.HasPrefix(call, "podman --connection m-root ps"):
+		return answer(cmp.Or(v.root, "[]"))
 	}
 	return "", nil
 }
@@ -90,6 +94,7 @@ func TestRestart(t *testing.T) {
 	}{
 		{name: "only ours", vm: vm{state: "running", containers: ours}, policy: Auto},
 		{name: "somebody else's", vm: vm{state: "running", containers: theirs}, policy: Auto, refused: "db"},
+		{name: "somebody else's in root's engine", vm: vm{state: "running", containers: ours, root: theirs}, policy: Auto, refused: "db"},
 		{name: "somebody else's, always", vm: vm{state: "running", containers: theirs}, policy: Always},
 		{name: "never", vm: vm{state: "running", containers: ours}, policy: Never, refused: "never"},
 		{name: "never, stopped", vm: vm{state: "stopped"}, policy: Never, refused: "never"},
