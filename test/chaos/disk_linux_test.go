@@ -150,8 +150,7 @@ func smallDisk(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Cleanup(func() {
-		// A service that is being removed may hold it for another moment.
-		if out, err := exec.Command("umount", "--lazy", dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})

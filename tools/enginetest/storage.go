@@ -48,7 +48,8 @@ func endProcesses(dir string) {
 	}
 }
 
-// removeFolder removes a folder in which storage may still be mounted.
+// removeFolder removes a folder in which storage may still be mounted, and held
+// for another moment by a service that ends.
 func removeFolder(dir string) error {
 	endProcesses(dir)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -59,7 +60,7 @@ func removeFolder(dir string) error {
 	lines := strings.Split(strings.TrimSpace(string(mounts)), "\n")
 	for _, line := range slices.Backward(lines) { // what was mounted last, first
 		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
-			if out, err := exec.CommandContext(context.Background(), "umount", f[4]).CombinedOutput(); err != nil {
+			if out, err := exec.CommandContext(context.Background(), "umount", "-l", f[4]).CombinedOutput(); err != nil {
 				errs = append(errs, fmt.Errorf("umount %s: %w: %s", f[4], err, out))
 			}
 		}
