@@ -71,10 +71,16 @@ func (s *session) goTestStep(name string, flags ...string) run.Step {
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			args := append([]string{"test", "-shuffle=on", "-timeout=60m"}, flags...)
 			env := []string{"CGO_ENABLED=0"}
+			compile := []string{"build", "-v"}
 			detail := "without the race detector: no C compiler"
 			if compiler() != "" {
-				args, env, detail = append(args, "-race"), []string{"CGO_ENABLED=1"}, "with the race detector"
+				args, compile, env = append(args, "-race"), append(compile, "-race"), []string{"CGO_ENABLED=1"}
+				detail = "with the race detector"
 			}
+			// On all cores: a go test that runs one package at a time compiles one
+			// at a time too. What does not compile is told by go test, with the rest.
+			_, _ = command.Run(ctx, command.Command{Name: "go", Args: append(compile, "./..."), Dir: s.root, Env: env,
+				Lines: command.GoLines("compile", report)})
 			_, err := command.Run(ctx, command.Command{Name: "go", Args: append(args, "./..."), Dir: s.root, Env: env, Grace: 4 * time.Second,
 				Lines: func(line string) {
 					report(progress.Update{What: "go test"})
