@@ -144,17 +144,21 @@ func (l *lines) pipe() (*io.PipeWriter, <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s := bufio.NewScanner(r)
-		s.Buffer(make([]byte, 64<<10), 4<<20)
-		s.Split(anyLine)
-		for s.Scan() {
-			if line := strings.TrimRight(s.Text(), " \t"); line != "" {
-				l.add(line)
-			}
-		}
+		l.read(r)
 		_, _ = io.Copy(io.Discard, r) // a line over 4 MB must not block the program
 	}()
 	return w, done
+}
+
+func (l *lines) read(r io.Reader) {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 64<<10), 4<<20)
+	s.Split(anyLine)
+	for s.Scan() {
+		if line := strings.TrimRight(s.Text(), " \t"); line != "" {
+			l.add(line)
+		}
+	}
 }
 
 // anyLine is bufio.ScanLines that also ends a line at a carriage return, with
@@ -184,10 +188,7 @@ func (l *lines) add(line string) {
 // Tail returns the last n lines of text that are not empty.
 func Tail(text string, n int) string {
 	l := &lines{keep: n}
-	w, done := l.pipe()
-	_, _ = io.WriteString(w, text)
-	_ = w.Close()
-	<-done
+	l.read(strings.NewReader(text))
 	return l.text()
 }
 

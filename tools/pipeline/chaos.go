@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"time"
 
@@ -36,16 +35,9 @@ func Chaos(ctx context.Context, few bool) error {
 func (s *session) chaosStep(which []string, env ...string) run.Step {
 	return run.Step{Name: chaosName, Phase: failure.Suite, Budget: chaosBudget - 5*time.Minute, Stall: 16 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			_, err := command.Run(ctx, command.Command{Name: "go", Args: append([]string{"test", "./test/chaos", "-count=1", "-v", "-timeout=140m"}, which...), Dir: s.root,
-				Env: env, Grace: 4 * time.Second,
-				Lines: func(line string) {
-					report(progress.Update{What: "chaos"})
-					s.console.Result(line)
-				}})
-			var failed *command.Error
-			if errors.As(err, &failed) && failed.Code == 1 {
-				return run.Outcome{}, failure.New(failure.TestFailure, "a fault was not survived as it should be", "see the lines marked FAIL", err)
-			}
+			args := append([]string{"test", "./test/chaos", "-count=1", "-v", "-timeout=140m"}, which...)
+			err := s.goCommand(ctx, "a fault was not survived as it should be", "see the lines marked FAIL",
+				command.Command{Args: args, Env: env, Grace: 4 * time.Second, Lines: s.testLines(chaosName, report)})
 			if err != nil {
 				return run.Outcome{}, err
 			}

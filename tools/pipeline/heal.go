@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -218,12 +219,10 @@ func (s *session) endExecs(ctx context.Context) (string, error) {
 // containerRuns says whether a container may still run something.
 func (s *session) containerRuns(ctx context.Context, name string) bool {
 	all, err := s.engine.Containers(ctx)
-	for _, c := range all {
-		if c.Name == name && !c.Running() {
-			return false // its commands ended with it
-		}
+	if err != nil {
+		return true // nobody can say
 	}
-	return err == nil || len(all) == 0
+	return !slices.ContainsFunc(all, func(c engine.Container) bool { return c.Name == name && !c.Running() })
 }
 
 // repairCluster starts stopped nodes, renews the kubeconfig and waits for the

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
@@ -37,7 +38,7 @@ func Test(ctx context.Context) error {
 	return target(ctx, "test", func(s *session) ([][]run.Step, error) {
 		// One package at a time: several make clusters, and two cores do not
 		// carry more than one that starts.
-		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.goTestStep("test", "-p=1", "-skip="+faults+"|"+otherEngines)}}, nil
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.raceBuildStep()}, {s.goTestStep("test", "-p=1", "-skip="+faults+"|"+otherEngines)}}, nil
 	})
 }
 
@@ -69,32 +70,60 @@ func compiler() string {
 func (s *session) goTestStep(name string, flags ...string) run.Step {
 	return run.Step{Name: name, Phase: failure.Suite, Budget: 70 * time.Minute, Stall: 20 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			args := append([]string{"test", "-shuffle=on", "-timeout=60m"}, flags...)
-			env := []string{"CGO_ENABLED=0"}
-			compile := []string{"build", "-v"}
-			detail := "without the race detector: no C compiler"
-			if compiler() != "" {
-				args, compile, env = append(args, "-race"), append(compile, "-race"), []string{"CGO_ENABLED=1"}
-				detail = "with the race detector"
-			}
-			// On all cores: a go test that runs one package at a time compiles one
-			// at a time too. What does not compile is told by go test, with the rest.
-			_, _ = command.Run(ctx, command.Command{Name: "go", Args: append(compile, "./..."), Dir: s.root, Env: env,
-				Lines: command.GoLines("compile", report)})
-			_, err := command.Run(ctx, command.Command{Name: "go", Args: append(args, "./..."), Dir: s.root, Env: env, Grace: 4 * time.Second,
-				Lines: func(line string) {
-					report(progress.Update{What: "go test"})
-					s.console.Result(line)
-				}})
-			var failed *command.Error
-			if errors.As(err, &failed) && failed.Code == 1 {
-				return run.Outcome{}, failure.New(failure.TestFailure, "tests failed", "correct what the lines marked FAIL name", err)
-			}
+			race, env, detail := raceDetector()
+			args := slices.Concat([]string{"test", "-shuffle=on", "-timeout=60m"}, flags, race, []string{"./..."})
+			err := s.goCommand(ctx, "tests failed", "correct what the lines marked FAIL name",
+				command.Command{Args: args, Env: env, Grace: 4 * time.Second, Lines: s.testLines("go test", report)})
 			if err != nil {
 				return run.Outcome{}, err
 			}
 			return run.Outcome{Detail: detail}, nil
 		}}
+}
+
+// raceBuildStep compiles on all cores what the tests import: a go test that
+// runs one package at a time compiles one at a time too. What does not compile
+// is told by go test, with the rest.
+func (s *session) raceBuildStep() run.Step {
+	return run.Step{Name: "compile", Phase: failure.Build, Budget: 20 * time.Minute, Stall: 10 * time.Minute,
+		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
+			race, env, detail := raceDetector()
+			_, err := command.Run(ctx, command.Command{Name: "go", Args: slices.Concat([]string{"build", "-v"}, race, []string{"./..."}), Dir: s.root, Env: env,
+				Lines: command.GoLines("compile", report)})
+			if err != nil && ctx.Err() != nil {
+				return run.Outcome{}, err
+			}
+			return run.Outcome{Detail: detail}, nil
+		}}
+}
+
+// raceDetector gives go its flags and environment for the race detector, which
+// needs a C compiler, and says whether there is one.
+func raceDetector() (flags, env []string, detail string) {
+	if compiler() == "" {
+		return nil, []string{"CGO_ENABLED=0"}, "without the race detector: no C compiler"
+	}
+	return []string{"-race"}, []string{"CGO_ENABLED=1"}, "with the race detector"
+}
+
+// goCommand runs the go command in the project. Its exit code 1 is a failure of
+// the code, with this cause and remedy.
+func (s *session) goCommand(ctx context.Context, cause, remedy string, c command.Command) error {
+	c.Name, c.Dir = "go", s.root
+	_, err := command.Run(ctx, c)
+	var failed *command.Error
+	if errors.As(err, &failed) && failed.Code == 1 {
+		return failure.New(failure.TestFailure, cause, remedy, err)
+	}
+	return err
+}
+
+// testLines shows the lines of a test run as they are.
+func (s *session) testLines(what string, report progress.Func) func(string) {
+	return func(line string) {
+		report(progress.Update{What: what})
+		s.console.Result(line)
+	}
 }
 
 // Lint runs the linters, which have a modfile of their own.
@@ -109,12 +138,8 @@ func Lint(ctx context.Context) error {
 		} {
 			steps = append(steps, []run.Step{{Name: linter[0], Phase: failure.Build, Budget: 20 * time.Minute,
 				Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-					_, err := command.Run(ctx, command.Command{Name: "go", Args: linter[1:], Dir: s.root,
+					err := s.goCommand(ctx, linter[0]+" has findings", "correct the lines it names", command.Command{Args: linter[1:],
 						Lines: func(line string) { report(progress.Update{What: linter[0], Line: line}) }})
-					var failed *command.Error
-					if errors.As(err, &failed) && failed.Code == 1 {
-						return run.Outcome{}, failure.New(failure.TestFailure, linter[0]+" has findings", "correct the lines it names", err)
-					}
 					return run.Outcome{Detail: "clean"}, err
 				}}})
 		}
