@@ -97,14 +97,7 @@ func newService(t testing.TB, program, parent, prefix string) *Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Service{Socket: filepath.Join(dir, "podman.sock"), Program: program, t: t, dir: dir}
-	for _, kv := range os.Environ() {
-		// Any of these would make it a client of something else.
-		if name, _, _ := strings.Cut(kv, "="); !slices.Contains([]string{"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY"}, name) {
-			s.env = append(s.env, kv)
-		}
-	}
-	return s
+	return &Service{Socket: filepath.Join(dir, "podman.sock"), Program: program, t: t, dir: dir, env: host.LocalPodman(os.Environ())}
 }
 
 // Env is the environment of those who use the service, as the test has it.

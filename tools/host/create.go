@@ -99,6 +99,6 @@ func (h *host) machineSize(ctx context.Context) (cpus, memoryMB int) {
 func (h *host) machineRun(what string) machine.Run {
 	return func(ctx context.Context, name string, args ...string) (string, error) {
 		return h.stream(ctx, what, command.Command{Name: name, Args: args,
-			Base: h.environ("CONTAINER_HOST=", "CONTAINER_CONNECTION=", "CONTAINER_SSHKEY=")})
+			Base: LocalPodman(h.environ())})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,14 +30,14 @@ func (d daemon) url() string { return "unix://" + d.Sock }
 
 func (h *host) podmanService() daemon {
 	sock := filepath.Join(h.RuntimeDir, "podman.sock")
-	env := []string{"CONTAINER_HOST=", "CONTAINER_CONNECTION=", "CONTAINER_SSHKEY="} // any of them would make it a client
+	var env []string
 	if fileExists(h.confFile()) {
 		env = append(env, "CONTAINERS_CONF="+h.confFile())
 	}
 	d := daemon{service.Service{
 		Dir: h.RuntimeDir, Name: "podman", Path: "podman",
 		Args: []string{"system", "service", "--time=0", "unix://" + sock},
-		Env:  h.environ(env...), Sock: sock, Wait: serviceWait, Grace: 10 * time.Second,
+		Env:  LocalPodman(h.environ(env...)), Sock: sock, Wait: serviceWait, Grace: 10 * time.Second,
 	}}
 	d.Ready = func(ctx context.Context) error {
 		return h.ping(ctx, endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"})
@@ -136,6 +137,15 @@ func (h *host) writeConf() error {
 		return err
 	}
 	return containersconf.Write(h.confFile(), conf)
+}
+
+// LocalPodman is an environment without what makes podman the client of a
+// service: it then works on the storage of this host by itself.
+func LocalPodman(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return name == "CONTAINER_HOST" || name == "CONTAINER_CONNECTION" || name == "CONTAINER_SSHKEY"
+	})
 }
 
 // prepareModules makes /lib/modules for engines of this host: Kind mounts it

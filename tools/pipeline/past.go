@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -57,9 +56,5 @@ func (s *session) clearPast(ctx context.Context) (run.Heal, error) {
 func (s *session) podmanItself(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, pastLimit)
 	defer cancel()
-	base := slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return name == "CONTAINER_HOST" || name == "CONTAINER_CONNECTION" || name == "CONTAINER_SSHKEY"
-	})
-	return command.Run(ctx, command.Command{Name: "podman", Args: args, Base: base})
+	return command.Run(ctx, command.Command{Name: "podman", Args: args, Base: host.LocalPodman(os.Environ())})
 }
