@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
@@ -109,11 +108,7 @@ type kindNode struct {
 }
 
 func (k *kindNode) Command(name string, args ...string) exec.Cmd {
-	args = slices.Clone(args)
-	if i := slices.Index(args, "import"); i >= 0 {
-		args = slices.Insert(args, i+1, "--label="+node.MarkerLabel+"="+k.marker)
-	}
-	return &kindCmd{k: k, args: append([]string{name}, args...)}
+	return &kindCmd{k: k, args: append(append(node.Marked(k.marker), name), args...)}
 }
 
 type kindCmd struct {

@@ -138,6 +138,12 @@ func (c *cluster) build(name string, sizes []int, seeds []byte) {
 	if _, err := c.engine.Build(c.t.Context(), engine.BuildRequest{Context: dir, Tag: name, Labels: map[string]string{settings.Label: "true"}}, nil); err != nil {
 		c.t.Fatal(err)
 	}
+	c.removed(name)
+}
+
+// removed has an image removed from the engine at the end.
+func (c *cluster) removed(name string) {
+	c.t.Helper()
 	c.t.Cleanup(func() {
 		if err := c.engine.RemoveImage(context.Background(), name, true); err != nil && !errors.Is(err, engine.ErrNotFound) {
 			c.t.Error(err)

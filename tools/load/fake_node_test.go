@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"archive/tar"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,8 +40,8 @@ type fakeNode struct {
 	keeps []byte // the manifest that an OCI archive would carry
 	down  error  // every exec fails with it
 
-	keep     bool            // the last import asked for what comes whole to be kept
-	kept     []digest.Digest // of failed imports
+	unpacks  bool            // it can unpack layers as they come
+	kept     []digest.Digest // snapshots that no image holds
 	released int
 }
 
@@ -65,15 +66,12 @@ func (n *fakeNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdo
 	case strings.Contains(line, "# arch"):
 		n.look(stdout)
 	case strings.Contains(line, "images import"):
-		n.mu.Lock()
-		n.keep = strings.Contains(line, "gc.root")
-		n.mu.Unlock()
-		return n.imported(ctx, stdin)
+		return n.imported(ctx, stdin, strings.Contains(line, "snapshots prepare"))
 	case strings.Contains(line, "gc.root"):
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		for _, d := range n.kept {
-			delete(n.blobs, d)
+			delete(n.snapshots, d)
 		}
 		n.kept, n.released = nil, n.released+1
 	case strings.Contains(line, "kill -"):
@@ -105,7 +103,7 @@ func (n *fakeNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdo
 func (n *fakeNode) look(w io.Writer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	fmt.Fprintf(w, "# arch\n%s\n# snapshotter\noverlayfs\n# local\n%s\n# free\n/dev/vda 1 1 %d 1%% /var\n# blobs\n", n.arch, n.local, n.free)
+	fmt.Fprintf(w, "# arch\n%s\n# snapshotter\noverlayfs\n# local\n%s\n# unpacks\n%d\n# free\n/dev/vda 1 1 %d 1%% /var\n# blobs\n", n.arch, n.local, map[bool]int{true: 1}[n.unpacks], n.free)
 	for d := range n.blobs {
 		fmt.Fprintln(w, d)
 	}
@@ -123,7 +121,7 @@ func (n *fakeNode) look(w io.Writer) {
 	fmt.Fprintln(w, "# kubelet\n# end")
 }
 
-func (n *fakeNode) imported(ctx context.Context, stdin io.Reader) error {
+func (n *fakeNode) imported(ctx context.Context, stdin io.Reader, layers bool) error {
 	n.mu.Lock()
 	n.imports++
 	count := n.imports
@@ -131,6 +129,9 @@ func (n *fakeNode) imported(ctx context.Context, stdin io.Reader) error {
 	var err error
 	if n.hook != nil {
 		stdin, err = n.hook(count, stdin)
+	}
+	if err == nil && layers {
+		stdin, err = n.layers(bufio.NewReader(stdin))
 	}
 	if err == nil {
 		err = n.unpack(stdin)
@@ -152,12 +153,10 @@ func (n *fakeNode) unpack(r io.Reader) error {
 			break
 		}
 		if err != nil {
-			n.partly(got)
 			return err
 		}
 		data, err := io.ReadAll(tr)
 		if err != nil {
-			n.partly(got)
 			return err
 		}
 		n.mu.Lock()
@@ -193,19 +192,55 @@ func (n *fakeNode) unpack(r io.Reader) error {
 			n.snapshots[chain] = true
 		}
 	}
+	n.kept = nil // the image holds them now
 	return nil
 }
 
-// partly is what is left of an import that failed.
-func (n *fakeNode) partly(got map[string][]byte) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, data := range got {
-		if d := digest.FromBytes(data); n.keep && n.blobs[d] == nil {
-			n.blobs[d] = data
-			n.kept = append(n.kept, d)
+// layers takes layers as the script of package node does, and returns the
+// archive behind them.
+func (n *fakeNode) layers(r *bufio.Reader) (io.Reader, error) {
+	below := digest.Digest("-")
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return nil, fmt.Errorf("the image ended before it was whole: %w", err)
+		}
+		var size int64
+		var chain digest.Digest
+		switch {
+		case line == "import\n":
+			return r, nil
+		case read(line, "layer %d %s", &size, &chain):
+			n.mu.Lock()
+			known := chain == "-" || n.snapshots[chain]
+			n.mu.Unlock()
+			if !known {
+				return nil, fmt.Errorf("parent snapshot %s does not exist", chain)
+			}
+			below = chain
+			if _, err := io.CopyN(io.Discard, r, size); err != nil {
+				return nil, err
+			}
+			n.mu.Lock()
+			n.received += size
+			n.mu.Unlock()
+		case read(line, "commit %s", &chain):
+			if chain == below {
+				return nil, fmt.Errorf("snapshot %s is its own parent", chain)
+			}
+			n.mu.Lock()
+			n.snapshots[chain] = true
+			n.kept = append(n.kept, chain)
+			n.mu.Unlock()
+		default:
+			return nil, fmt.Errorf("unexpected %q", line)
 		}
 	}
+}
+
+func read(line, format string, into ...any) bool {
+	n, _ := fmt.Sscanf(line, format, into...)
+	return n == len(into)
 }
 
 func (n *fakeNode) index(got map[string][]byte, have map[digest.Digest][]byte) (map[string]digest.Digest, []ocispec.Manifest, error) {

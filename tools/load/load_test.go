@@ -38,16 +38,17 @@ func proven(t *testing.T, n *fakeNode, name string, img *fakeImage) {
 }
 
 func TestStrategies(t *testing.T) {
-	img := newImage(t, name, layer(1, 3_000_000), layer(2, 400_000))
+	img := newImage(t, name, tarred(t, layer(1, 3_000_000)), tarred(t, layer(2, 400_000)), tarred(t, layer(3, 4_000)), tarred(t, layer(4, 4_000)))
 	for _, tc := range []struct {
 		test, force, want string
-		push              bool
+		push, unpacks     bool
 		skipped           string
 	}{
-		{"thin where the engine pushes", "", load.Thin, true, ""},
-		{"stream where it cannot", "", load.Stream, false, "thin: this engine cannot push"},
-		{"forced stream", load.Stream, load.Stream, true, ""},
-		{"forced archive", load.Archive, load.Archive, true, ""},
+		{"thin where the engine pushes", "", load.Thin, true, false, ""},
+		{"thin, unpacked as it comes", "", load.Thin, true, true, ""},
+		{"stream where it cannot", "", load.Stream, false, true, "thin: this engine cannot push"},
+		{"forced stream", load.Stream, load.Stream, true, true, ""},
+		{"forced archive", load.Archive, load.Archive, true, false, ""},
 	} {
 		t.Run(tc.test, func(t *testing.T) {
 			fake := newEngine(img)
@@ -56,6 +57,9 @@ func TestStrategies(t *testing.T) {
 				e = pushEngine{fake}
 			}
 			nodes := []*fakeNode{newNode("a"), newNode("b"), newNode("c")}
+			for _, n := range nodes {
+				n.unpacks = tc.unpacks
+			}
 			req := request(e, nodes...)
 			req.Strategy, req.TempDir = tc.force, t.TempDir()
 			results, err := load.Load(t.Context(), req)
@@ -65,6 +69,9 @@ func TestStrategies(t *testing.T) {
 			for i, n := range nodes {
 				proven(t, n, name, img)
 				r := results[i]
+				if packed := n.blobs[digest.FromBytes(img.layers[0])] != nil; packed != (!tc.unpacks || tc.want != load.Thin) {
+					t.Errorf("%s: a layer lies in the content store: %t", n.name, packed)
+				}
 				if !r.Verified || r.Strategy != tc.want || r.Bytes < img.info.Size || r.Attempts != 1 {
 					t.Errorf("%+v", r)
 				}

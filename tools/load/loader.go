@@ -203,6 +203,6 @@ func (l *loader) fits(t *target, need int64) error {
 		return nil
 	}
 	return failure.New(failure.Resources,
-		fmt.Sprintf("node %s has %s free, image %s needs %s there", t.node.Name(), bytes(t.inv.Free), l.src.ref, bytes(need)),
+		fmt.Sprintf("node %s has %s free, image %s needs %s there", t.node.Name(), humanBytes(t.inv.Free), l.src.ref, humanBytes(need)),
 		"free space for the engine's storage, or remove images from the node (crictl rmi --prune)", nil)
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
-// feed runs an import in every target and fill to feed them all. It returns
-// when fill and all imports have ended. What concerns one node is in its
-// target; the error is of fill.
-func (l *loader) feed(ctx context.Context, targets []*target, total int64, blobs, diffIDs []digest.Digest, fill func(context.Context, *transfer.Fan) error) error {
+// feed runs an import in every target and fill to feed them all; unpack says in
+// which form. It returns when fill and all imports have ended. What concerns one
+// node is in its target; the error is of fill.
+func (l *loader) feed(ctx context.Context, targets []*target, total int64, blobs []digest.Digest, unpack bool, fill func(context.Context, *transfer.Fan) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	what := "load " + l.src.ref + " into " + targets[0].node.Name()
@@ -27,7 +27,7 @@ func (l *loader) feed(ctx context.Context, targets []*target, total int64, blobs
 		what += fmt.Sprintf(" and %d more", n)
 	}
 	var done atomic.Int64
-	fan := &transfer.Fan{Progress: func(n int64) {
+	fan := &transfer.Fan{Unpack: unpack, Progress: func(n int64) {
 		l.req.Progress(progress.Update{What: what, Done: done.Add(n), Total: total})
 	}}
 	var imports sync.WaitGroup
@@ -38,12 +38,14 @@ func (l *loader) feed(ctx context.Context, targets []*target, total int64, blobs
 		ctx, drop := context.WithCancelCause(ctx)
 		defer drop(nil)
 		dropped := func(err error) { time.AfterFunc(lastWords, func() { drop(err) }) }
-		b := &transfer.Branch{Dropped: dropped, Name: t.node.Name(), Lane: transfer.NewLane(l.req.Stall), Skip: owned(t, blobs, diffIDs)}
-		keep := kept(blobs, b.Skip, total)
-		t.kept = t.kept || len(keep) > 0
+		b := &transfer.Branch{Dropped: dropped, Name: t.node.Name(), Lane: transfer.NewLane(l.req.Stall), Skip: owned(t, blobs, l.src.want.DiffIDs)}
+		receive := t.inv.Import
+		if unpack {
+			b.Skip, receive, t.kept = t.inv.Snapshots, t.inv.Unpack, true
+		}
 		fan.Branches = append(fan.Branches, b)
 		imports.Go(func() {
-			err := t.inv.Import(ctx, t.node, l.marker, keep, b.Lane)
+			err := receive(ctx, t.node, l.marker, b.Lane)
 			b.Lane.CloseRead(err)
 			if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 				err = errors.Join(cause, err)
@@ -135,7 +137,7 @@ func (l *loader) stream(ctx context.Context, targets []*target) error {
 	if targets = fitting(targets); len(targets) == 0 {
 		return nil
 	}
-	return l.feed(ctx, targets, l.src.size, blobs, diffs, func(ctx context.Context, fan *transfer.Fan) error {
+	return l.feed(ctx, targets, l.src.size, blobs, false, func(ctx context.Context, fan *transfer.Fan) error {
 		if l.src.tarball != nil {
 			return l.src.tarball.send(fan, []string{l.src.name})
 		}
@@ -186,25 +188,6 @@ func owned(t *target, blobs, diffIDs []digest.Digest) map[digest.Digest]bool {
 		delete(have, blobs[i])
 	}
 	return have
-}
-
-// worthKeeping is how much must have to be sent before an attempt takes care of
-// what a failure would throw away.
-const worthKeeping = 8 << 20
-
-// kept is the set of blobs that a failed import is not to lose: those that come,
-// if there are several.
-func kept(blobs []digest.Digest, have map[digest.Digest]bool, total int64) []digest.Digest {
-	var keep []digest.Digest
-	for _, b := range blobs {
-		if !have[b] && !slices.Contains(keep, b) {
-			keep = append(keep, b)
-		}
-	}
-	if len(keep) < 2 || total < worthKeeping {
-		return nil
-	}
-	return keep
 }
 
 // prepare is how long an engine may work on an export before its first byte:

@@ -217,7 +217,7 @@ func (t *tarball) send(f *transfer.Fan, names []string) error {
 		}
 		_, r, err := t.entry(name)
 		if err == nil {
-			err = f.Blob(d.Encoded(), d, r.Size(), io.NewSectionReader(r, 0, r.Size()))
+			err = f.Blob(transfer.Blob{Key: d.Encoded(), Digest: d, Size: r.Size()}, io.NewSectionReader(r, 0, r.Size()))
 		}
 		if err != nil {
 			return fmt.Errorf("image archive %s: %w", t.path, err)

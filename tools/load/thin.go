@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/load/node"
 	"github.com/jordigilh/kubernaut-e2e/tools/load/transfer"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -39,6 +40,7 @@ func (l *loader) thin(ctx context.Context, targets []*target) error {
 	if len(blobs) != len(l.src.want.DiffIDs) {
 		return &impossible{fmt.Sprintf("the engine pushes %d layers of an image that has %d", len(blobs), len(l.src.want.DiffIDs))}
 	}
+	unpack := l.unpackable(targets, img)
 	var total int64
 	for _, t := range targets {
 		var need int64
@@ -46,22 +48,52 @@ func (l *loader) thin(ctx context.Context, targets []*target) error {
 			need += img.manifest.Layers[i].Size
 		}
 		total = max(total, need)
-		if t.err = l.fits(t, 2*need); t.err != nil {
+		if !unpack {
+			need *= 2 // as it comes, and unpacked
+		}
+		if t.err = l.fits(t, need); t.err != nil {
 			t.hard = true
 		}
 	}
 	if targets = fitting(targets); len(targets) == 0 {
 		return nil
 	}
-	return l.feed(ctx, targets, total, blobs, l.src.want.DiffIDs, func(ctx context.Context, fan *transfer.Fan) error {
-		if slices.ContainsFunc(blobs, fan.Wanted) {
-			if err := p.push(ctx, l, &relay{fan: fan, img: img}); err != nil {
+	return l.feed(ctx, targets, total, blobs, unpack, func(ctx context.Context, fan *transfer.Fan) error {
+		r := newRelay(fan, img, node.ChainIDs(l.src.want.DiffIDs))
+		if r.pending() {
+			if err := p.push(ctx, l, r); err != nil {
 				return err
 			}
 		}
 		fan.Finish(img.manifest, img.config, []string{l.src.name})
 		return nil
 	})
+}
+
+// unpackable reports whether layers can be unpacked in all targets as they come:
+// they can, are not compressed, none lies there packed, and each large one can
+// be told from the others by its size, before it has come.
+func (l *loader) unpackable(targets []*target, img *content) bool {
+	diffIDs := l.src.want.DiffIDs
+	sizes := map[int64]bool{}
+	for i, d := range img.blobs() {
+		size := img.manifest.Layers[i].Size
+		if d != diffIDs[i] || (size > smallLayer && sizes[size]) {
+			return false
+		}
+		sizes[size] = true
+	}
+	for _, t := range targets {
+		for i, chain := range node.ChainIDs(diffIDs) {
+			if !t.inv.Snapshots[chain] && t.inv.Blobs[diffIDs[i]] {
+				return false
+			}
+		}
+		if !t.inv.Unpacks {
+			return false
+		}
+	}
+	return true
 }
 
 // pusher is an engine that can push to us.
@@ -181,7 +213,7 @@ type probe struct {
 
 func (p *probe) Has(d digest.Digest) (int64, bool) { return 0, d != p.id }
 
-func (p *probe) Blob(size int64, r io.Reader) error {
+func (p *probe) Blob(_ context.Context, size int64, r io.Reader) error {
 	if size > maxConfig {
 		return fmt.Errorf("a configuration of %d bytes", size)
 	}

@@ -159,6 +159,10 @@ func (c *cluster) idle() {
 		if leases != "" {
 			c.t.Logf("%s: leases are left: %s", n, leases)
 		}
+		if left := c.outside(n, "sh", "-c", `ls /var/lib/kubernaut-e2e 2>/dev/null; ctr -n k8s.io snapshots ls | grep kubernaut; for s in $(ctr -n k8s.io snapshots ls | awk '$NF == "Committed" { print $1 }'); do
+			ctr -n k8s.io snapshots info $s | grep gc.root; done; true`); left != "" {
+			c.t.Errorf("%s: layers are kept: %s", n, left)
+		}
 	}
 	left, err := os.ReadDir(c.workdir)
 	for _, f := range left {

@@ -8,99 +8,56 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
-// Import feeds an image archive from stdin to containerd and unpacks it.
-// marker names this import among the node's processes, for [EndOrphans].
-// A nil error says that ctr ended well, not that the image is there: ask.
-//
-// Of keep, what has come whole stays in the node when the import fails, until
-// [Release]: containerd would drop it with the import's lease.
-func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, keep []digest.Digest, stdin io.Reader) error {
+// Marked is what goes before a command in a node so that it and all that it
+// starts can be found there by the marker of its load.
+func Marked(marker string) []string { return []string{"env", markerVariable + "=" + marker} }
+
+const markerVariable = "KUBERNAUT_E2E_LOAD"
+
+// importCommand is ctr's import of an archive on standard input.
+func (inv *Inventory) importCommand() []string {
 	cmd := []string{"ctr", "--namespace=k8s.io", "images", "import"}
 	if inv.Local {
 		cmd = append(cmd, "--local")
 	}
-	// --label is kept on the image and read by nobody: it marks the process.
-	cmd = append(cmd, "--label="+MarkerLabel+"="+marker, "--snapshotter="+inv.Snapshotter, "-")
-	plain := strings.Join(cmd, " ")
-	if len(keep) > 0 {
-		list := make([]string, len(keep))
-		for i, d := range keep {
-			list[i] = d.String()
-		}
-		cmd = append([]string{"sh", "-c", keepScript, "kubernaut-e2e", rootValue + marker, strings.Join(list, " ")}, cmd...)
-	}
+	return append(cmd, "--snapshotter="+inv.Snapshotter, "-")
+}
+
+// Import feeds an image archive from stdin to containerd and unpacks it.
+// marker names this import among the node's processes, for [EndOrphans].
+// A nil error says that ctr ended well, not that the image is there: ask.
+func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, stdin io.Reader) error {
+	cmd := inv.importCommand()
+	return feed(ctx, r, strings.Join(cmd, " "), append(Marked(marker), cmd...), stdin)
+}
+
+func feed(ctx context.Context, r Runner, what string, cmd []string, stdin io.Reader) error {
 	var said bytes.Buffer
 	if err := r.Exec(ctx, cmd, stdin, io.Discard, &tail{buf: &said}); err != nil {
-		return failed(r, plain, short(err, cmd, plain), said.String())
+		return failed(r, what, short(err, cmd, what), said.String())
 	}
 	return nil
 }
 
-// rootValue begins the value of the label containerd.io/gc.root that keeps a
-// blob (containerd, docs/garbage-collection.md); the import's marker follows.
-const rootValue = "kubernaut-e2e-"
-
-// keepScript runs a command, as long as that runs labels each blob of a list as
-// soon as it is there, and takes the labels back if the command ends well.
-const keepScript = `
-value=$1; list=$2; shift 2
-store=/var/lib/containerd/io.containerd.content.v1.content/blobs
-(
-  trap exit TERM # after the command at hand
-  set -- $list
-  while test $# -gt 0 && kill -0 $$; do
-    for d in "$@"; do
-      shift
-      test -e "$store/sha256/${d#sha256:}" && ctr -n k8s.io content label "$d" "containerd.io/gc.root=$value" || set -- "$@" "$d"
-    done
-    sleep 0.2
-  done
-) </dev/null >/dev/null 2>&1 &
-"$@"
-code=$?
-kill $! 2>/dev/null
-wait
-test $code -eq 0 && { ` + releaseCommand + `; } >/dev/null 2>&1 </dev/null
-exit $code
+const marked = `
+marked() { grep -lszxe "` + markerVariable + `=$1" /proc/[0-9]*/environ; }
 `
 
-const releaseCommand = `for d in $(ctr -n k8s.io content ls -q "labels.\"containerd.io/gc.root\"==$value"); do ctr -n k8s.io content label "$d" containerd.io/gc.root= || bad=1; done`
-
-// Release gives up what failed imports with this marker have kept.
-func Release(ctx context.Context, r Runner, marker string) error {
-	_, err := script(ctx, r, "release the parts of an image", "value=$1; bad=; "+releaseCommand+"; test -z \"$bad\"", rootValue+marker)
-	return err
-}
-
-// MarkerLabel is the label that marks an import among a node's processes.
-const MarkerLabel = "kubernaut-e2e.load"
-
-const orphanScript = `
+const orphanScript = marked + `
 found=
 for signal in TERM KILL; do
-  left=
-  for p in /proc/[0-9]*; do
-    case "$(tr '\0' ' ' 2>/dev/null < $p/cmdline)" in
-    'ctr '*"kubernaut-e2e.load=$1"*) kill -$signal ${p#/proc/} 2>/dev/null; left=1; found=1;;
-    esac
-  done
+  left=$(marked "$1" | cut -d/ -f3)
   test -n "$left" || break
+  kill -$signal $left 2>/dev/null
+  found=1
   sleep 0.3
 done
 echo "$found"
 `
 
-const runningScript = `
-for p in /proc/[0-9]*; do
-  case "$(tr '\0' ' ' 2>/dev/null < $p/cmdline)" in
-  'ctr '*"kubernaut-e2e.load=$1"*) echo running; exit 0;;
-  esac
-done
-`
+const runningScript = marked + `test -z "$(marked "$1")" || echo running`
 
 // Importing reports whether an import started with this marker runs in the node.
 func Importing(ctx context.Context, r Runner, marker string) (bool, error) {

@@ -19,6 +19,7 @@ type Inventory struct {
 	Arch        string                   // as Go names it, e.g. "amd64"
 	Snapshotter string                   // that the kubelet's images are unpacked with
 	Local       bool                     // ctr can import without the transfer service (containerd ≥ 2)
+	Unpacks     bool                     // layers can be unpacked there without containerd's import
 	Free        int64                    // bytes free where containerd keeps its content; -1 if unknown
 	Blobs       map[digest.Digest]bool   // whole blobs in the content store
 	Snapshots   map[digest.Digest]bool   // chain IDs of unpacked layers
@@ -56,6 +57,8 @@ sn=$(containerd config dump 2>/dev/null | awk '
 sn=${sn:-overlayfs}
 echo '# snapshotter'; echo "$sn"
 echo '# local'; ctr images import --help 2>/dev/null | grep -c -e --local
+read -r inside outside all </proc/self/uid_map
+echo '# unpacks'; test "$sn" = overlayfs && test "$inside $outside" = '0 0' && tar --version 2>/dev/null | grep -c 'GNU tar'
 echo '# free'; d=/var/lib/containerd; test -d $d || d=/var; df -Pk $d | tail -n 1
 echo '# blobs'; ctr -n k8s.io content ls -q || exit 1
 echo '# snapshots'; ctr -n k8s.io snapshots --snapshotter "$sn" ls || exit 1
@@ -112,6 +115,8 @@ func parse(out string) (*Inventory, error) {
 			inv.Snapshotter = f[0]
 		case "local":
 			inv.Local = f[0] != "0"
+		case "unpacks":
+			inv.Unpacks = f[0] != "0"
 		case "free":
 			if len(f) >= 4 {
 				kb, err := strconv.ParseInt(f[3], 10, 64)

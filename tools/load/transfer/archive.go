@@ -87,19 +87,20 @@ func (a *Archive) file(name string, data []byte) error {
 	return err
 }
 
-// Begin starts a blob of exactly size bytes, which the caller then writes.
-// key is unique among the blobs in flight to a node; the digest if it is known.
-func (a *Archive) Begin(key string, size int64) error {
+// begin starts an entry, whose data the caller then writes.
+func (a *Archive) begin(b Blob) error {
 	return a.tw.WriteHeader(&tar.Header{
-		Name: ocispec.ImageBlobsDir + "/sha256/" + key, Mode: 0o644, Size: size, Typeflag: tar.TypeReg,
+		Name: ocispec.ImageBlobsDir + "/sha256/" + b.Key, Mode: 0o644, Size: b.Size, Typeflag: tar.TypeReg,
 	})
 }
 
 // Write writes the data of the blob that was begun.
 func (a *Archive) Write(p []byte) (int, error) { return a.tw.Write(p) }
 
-// Finish writes configuration and manifest and names the image.
-func (a *Archive) Finish(m *Manifest, config []byte, names []string) error {
+func (a *Archive) end(Blob, *overlay) error { return nil }
+
+// finish writes configuration and manifest and names the image.
+func (a *Archive) finish(m *Manifest, config []byte, names []string) error {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	for _, n := range names {
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{

@@ -28,15 +28,15 @@ type Receiver interface {
 	// is not known.
 	Has(d digest.Digest) (size int64, ok bool)
 	// Blob takes an upload of size bytes (-1: unknown). Its digest is told only
-	// after the data, by the protocol.
-	Blob(size int64, r io.Reader) error
+	// after the data, by the protocol. An engine sends several at once: the
+	// receiver decides which is read first. It returns soon after ctx ends.
+	Blob(ctx context.Context, size int64, r io.Reader) error
 	// Manifest takes the manifest that ends a push.
 	Manifest(m *Manifest) error
 }
 
 // Endpoint is the part of an OCI registry that a push needs. It stores
-// nothing: blobs pass through one after the other. (The registry package of
-// go-containerregistry holds each upload in memory, which a layer of two
+// nothing: blobs pass through. (The registry package of go-containerregistry holds each upload in memory, which a layer of two
 // gigabytes does not allow.)
 type Endpoint struct {
 	token    string
@@ -45,7 +45,7 @@ type Endpoint struct {
 	receiver Receiver
 	log      *slog.Logger
 
-	upload sync.Mutex // one body at a time: the others wait unread
+	stop   context.CancelFunc // ends what receivers wait for
 	mu     sync.Mutex
 	err    error
 	ended  bool
@@ -67,7 +67,9 @@ func Listen(ctx context.Context, address string, rcv Receiver, log *slog.Logger)
 		return nil, fmt.Errorf("listen for the engine on %s: %w", address, err)
 	}
 	e := &Endpoint{token: hex.EncodeToString(secret), listener: l, receiver: rcv, log: log, active: time.Now()}
-	e.server = &http.Server{Handler: e, ReadHeaderTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	var life context.Context
+	life, e.stop = context.WithCancel(context.WithoutCancel(ctx))
+	e.server = &http.Server{Handler: e, BaseContext: func(net.Listener) context.Context { return life }, ReadHeaderTimeout: 30 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go e.server.Serve(l) //nolint:errcheck // it always ends with ErrServerClosed
 	return e, nil
 }
@@ -78,6 +80,7 @@ func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
+	e.stop()
 	err := e.server.Close()
 	e.calls.Wait()
 	return err
@@ -213,10 +216,8 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, rest string) er
 }
 
 func (e *Endpoint) body(r *http.Request) (int64, error) {
-	e.upload.Lock()
-	defer e.upload.Unlock()
 	counted := &counter{r: r.Body, touch: e.touch}
-	if err := e.receiver.Blob(r.ContentLength, counted); err != nil {
+	if err := e.receiver.Blob(r.Context(), r.ContentLength, counted); err != nil {
 		return counted.n, err
 	}
 	return counted.n, nil

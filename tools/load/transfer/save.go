@@ -97,7 +97,7 @@ func (s *saved) entry(f *Fan, hdr *tar.Header, r io.Reader) error {
 	if d != "" && !f.Wanted(d) {
 		return nil
 	}
-	return f.Blob(key, d, hdr.Size, r)
+	return f.Blob(Blob{Key: key, Digest: d, Size: hdr.Size}, r)
 }
 
 // manifest builds the image's manifest from manifest.json and the
