@@ -134,7 +134,7 @@ var faults = []fault{
 	},
 	{
 		name: "node's disk full before",
-		size: "40m",
+		size: "24m",
 		want: fails(failure.Resources, "node0", "free"),
 	},
 	{

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
@@ -14,7 +16,7 @@ import (
 func Headline(r run.Result) string {
 	switch {
 	case r.Verdict == failure.Passed && len(r.Heals) > 0:
-		return fmt.Sprintf("%s: passed after healing (%d recovery actions)", r.Name, len(r.Heals))
+		return fmt.Sprintf("%s: passed after healing (%s)", r.Name, english.Plural(len(r.Heals), "recovery action", ""))
 	case r.Verdict == failure.Passed:
 		return r.Name + ": passed"
 	case r.Signature == "interrupted":

@@ -106,7 +106,7 @@ func TestSummaryIsShort(t *testing.T) {
 
 func TestHeadlineSaysWhoseFaultItIs(t *testing.T) {
 	for name, want := range map[string]string{
-		"passed": "passed", "healed": "passed after healing (1 recovery actions)", "infrastructure": "infrastructure, not code",
+		"passed": "passed", "healed": "passed after healing (1 recovery action)", "infrastructure": "infrastructure, not code",
 		"code": "code, not infrastructure", "configuration": "configuration, neither", "interrupted": "nothing is known against the code",
 	} {
 		if got := Headline(results()[name]); !strings.HasPrefix(got, "aianalysis: ") || !strings.Contains(got, want) {

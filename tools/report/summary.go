@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
@@ -19,7 +21,7 @@ func Summary(r run.Result, folder string) string {
 	}
 	for i, h := range r.Heals {
 		if i == 3 {
-			lines = append(lines, fmt.Sprintf("  and %d more recovery actions", len(r.Heals)-i))
+			lines = append(lines, "  and "+english.Plural(len(r.Heals)-i, "more recovery action", ""))
 			break
 		}
 		word := "healed"
