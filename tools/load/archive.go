@@ -108,7 +108,7 @@ type kindNode struct {
 }
 
 func (k *kindNode) Command(name string, args ...string) exec.Cmd {
-	return &kindCmd{k: k, args: append(append(node.Marked(k.marker), name), args...)}
+	return &kindCmd{k: k, args: append([]string{name}, args...)}
 }
 
 type kindCmd struct {
@@ -133,10 +133,13 @@ func (c *kindCmd) Run() error {
 	if stderr == nil {
 		stderr = &said
 	}
-	err := c.k.node.Exec(c.k.ctx, c.args, c.stdin, stdout, stderr)
-	if err != nil {
-		// Kind drops the cause of some of its commands' errors.
-		c.k.err = fmt.Errorf("%s: %w: %s", strings.Join(c.args, " "), err, strings.TrimSpace(said.String()))
+	cmd, what := append(node.Marked(c.k.marker), c.args...), strings.Join(c.args, " ")
+	err := c.k.node.Exec(c.k.ctx, cmd, c.stdin, stdout, stderr)
+	if err == nil {
+		return nil
 	}
+	err = node.Short(err, cmd, what)
+	// Kind drops the cause of some of its commands' errors.
+	c.k.err = fmt.Errorf("%s: %w: %s", what, err, strings.TrimSpace(said.String()))
 	return err
 }

@@ -36,7 +36,7 @@ func (inv *Inventory) Import(ctx context.Context, r Runner, marker string, stdin
 func feed(ctx context.Context, r Runner, what string, cmd []string, stdin io.Reader) error {
 	var said bytes.Buffer
 	if err := r.Exec(ctx, cmd, stdin, io.Discard, &tail{buf: &said}); err != nil {
-		return failed(r, what, short(err, cmd, what), said.String())
+		return failed(r, what, Short(err, cmd, what), said.String())
 	}
 	return nil
 }

@@ -41,14 +41,14 @@ func script(ctx context.Context, r Runner, what, text string, args ...string) (s
 	var out, said bytes.Buffer
 	cmd := append([]string{"sh", "-c", text, "kubernaut-e2e"}, args...)
 	if err := r.Exec(ctx, cmd, nil, &out, &tail{buf: &said}); err != nil {
-		return out.String(), failed(r, what, short(err, cmd, what), said.String())
+		return out.String(), failed(r, what, Short(err, cmd, what), said.String())
 	}
 	return out.String(), nil
 }
 
-// short is err without the text of a script, for which what stands: an error
+// Short is err without the text of a command, for which what stands: an error
 // that shows pages of shell hides its cause.
-func short(err error, cmd []string, what string) error {
+func Short(err error, cmd []string, what string) error {
 	text := strings.ReplaceAll(err.Error(), strings.Join(cmd, " "), what)
 	return &shortened{text: text, err: err}
 }
