@@ -39,14 +39,14 @@ func Markdown(m Machine, rows []Row, runs int, when time.Time) string {
 		}
 	}
 	b.WriteString(`
-Strategies thin and stream write no file here and need no disk beyond the nodes' own; Podman's service spools an export
-(stream), not a push (thin), in its own temporary folder.
+We write nothing beside the nodes. Podman itself spools what it hands out in its temporary folder, whichever way it is asked: an
+export whole (ordinary, stream), a push layer by layer (thin).
 
-The floor: nothing missing costs one question to the engine and one to each node. Otherwise every missing byte is read once
-from the engine's storage, sent once, hashed and written by the node's containerd, then read, hashed and written once more to
-unpack it. What is above that goes into the path of the bytes: an exec's input passes the engine's API service and the
-container's monitor before ctr reads it. The export and the way into the node overlap; containerd begins to unpack a layer only
-when all of it has been written and synced.
+The floor: nothing missing costs one question to the engine and one to each node. Otherwise every missing byte is read from the
+engine's storage, spooled by the engine, hashed, sent, and written once by the node. thin does no more than that: a layer is
+unpacked as it arrives. What remains above the floor is the way of the bytes into the node: an exec's input passes the engine's
+API service and the container's monitor, each of which copies it. Ordinary (and stream) let containerd write each layer to its
+content store, synced, and then read, hash and write it once more to unpack it.
 `)
 	return b.String()
 }

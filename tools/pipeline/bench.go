@@ -27,7 +27,7 @@ const benchFile = "docs/benchmarks.md"
 
 // Bench measures image loading against the ordinary way on a cluster of its
 // own, and writes docs/benchmarks.md. runs is how often each way is measured
-// (nil: 5), cases a comma-separated choice (nil: all).
+// (nil: 5), cases a choice of their names, separated by semicolons (nil: all).
 func Bench(ctx context.Context, runs *int, cases *string) error {
 	return target(ctx, "bench", func(s *session) ([][]run.Step, error) {
 		def := settings.Suite{Name: "bench", Cluster: benchCluster}
@@ -36,7 +36,7 @@ func Bench(ctx context.Context, runs *int, cases *string) error {
 			options.Runs = *runs
 		}
 		if cases != nil && *cases != "" {
-			options.Cases = strings.Split(*cases, ",")
+			options.Cases = strings.Split(*cases, ";")
 		}
 		s.settings.Cluster, s.settings.Workers = "", 2
 		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, {s.clusterStep(def)}, {s.benchStep(def, options)}, {s.downStep(def)}}, nil
