@@ -12,8 +12,10 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/load"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
@@ -33,7 +35,7 @@ type Options struct {
 	Provider string      // podman or docker: the command of the ordinary way
 	Cluster  string      // name of the Kind cluster
 	Nodes    []load.Node // all of its nodes; cases for one node use the first
-	Runs     int         // of each case and way; 0 means 5
+	Runs     int         // of each case and way; less than 1 means 5
 	Scale    float64     // of the image; 0 means 1: 2.1 GB in 3 layers
 	Cases    []string    // names; empty: all that the number of nodes allows
 	TempDir  string      // room for twice the image; empty: the system's
@@ -81,6 +83,18 @@ const (
 	TenImages   = "ten images that share their base layers, cold"
 )
 
+// CheckCases returns an error that names the first of them that is no case.
+func CheckCases(names []string) error {
+	all := []string{ColdOne, Unchanged, SmallChange, BigChange, ColdThree, TenImages}
+	for _, n := range names {
+		if !slices.Contains(all, n) {
+			return failure.New(failure.Configuration, fmt.Sprintf("no benchmark is called %q", n),
+				"choose from, separated by semicolons: "+strings.Join(all, "; "), nil)
+		}
+	}
+	return nil
+}
+
 type bench struct {
 	Options
 	dir    string
@@ -91,7 +105,7 @@ type bench struct {
 // Run measures the cases and returns a row for each. It stops at the first
 // failure: a measurement of something that does not work says nothing.
 func Run(ctx context.Context, o Options) (rows []Row, err error) {
-	if o.Runs == 0 {
+	if o.Runs <= 0 {
 		o.Runs = 5
 	}
 	if o.Scale == 0 {

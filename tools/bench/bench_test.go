@@ -31,3 +31,12 @@ func TestMarkdownSaysWhatMissedItsGoal(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckCases(t *testing.T) {
+	if err := CheckCases([]string{ColdOne, TenImages}); err != nil {
+		t.Error(err)
+	}
+	if err := CheckCases([]string{ColdOne, "cold"}); err == nil || !strings.Contains(err.Error(), `"cold"`) {
+		t.Error(err)
+	}
+}

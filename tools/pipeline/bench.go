@@ -36,7 +36,12 @@ func Bench(ctx context.Context, runs *int, cases *string) error {
 			options.Runs = *runs
 		}
 		if cases != nil && *cases != "" {
-			options.Cases = strings.Split(*cases, ";")
+			for _, name := range strings.Split(*cases, ";") {
+				options.Cases = append(options.Cases, strings.TrimSpace(name))
+			}
+		}
+		if err := bench.CheckCases(options.Cases); err != nil {
+			return nil, err
 		}
 		s.settings.Cluster, s.settings.Workers = "", 2
 		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.lockStep(def)}, {s.clusterStep(def)}, {s.benchStep(def, options)}, {s.downStep(def)}}, nil
