@@ -64,6 +64,6 @@ func withFile(name string, flag int, do func(*os.File) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // what was written is read again, and would be missed
+	defer f.Close()
 	return do(f)
 }
