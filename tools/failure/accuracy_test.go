@@ -84,7 +84,8 @@ func measure(t testing.TB, all []sample, withPhase bool) score {
 // invented names. Each batch was labelled before the classifier saw it, and got,
 // blind and in order, 76 65 70 75 81 68 85 76 88 76 78 66 % of the classes
 // right and 83 86 84 92 83 85 93 84 85 86 90 72 % of the retries; then the signatures were made to
-// cover what they had missed. The bounds are what is reached since.
+// cover what they had missed. Batches 13 to 16 taught the model alone. The bounds are what
+// is reached since; what to expect of other outputs, TestModelOnOutputsItHasNotSeen says.
 func TestReportedOutputs(t *testing.T) {
 	all := samples(t, filepath.Join("testdata", "reported.jsonl"))
 	for _, c := range []struct {

@@ -21,6 +21,8 @@ type excerpt struct {
 	lower string   // plain, lower-cased: for the cheap look before a regexp
 	place place
 	phase Phase // given or guessed
+	given Phase // empty if it is not known
+	tests bool  // a test framework printed some of it
 	calls []call
 }
 
@@ -151,11 +153,12 @@ func guessPhase(text, lower string) Phase {
 }
 
 func prepare(text string, p Phase) *excerpt {
-	e := &excerpt{full: normalise(text), phase: p}
+	e := &excerpt{full: normalise(text), phase: p, given: p}
 	e.lines = e.full
 	full := strings.Join(e.lines, "\n")
 	e.lower = lowerASCII(full)
 	e.place = placeOf(e.full, full, e.lower, p)
+	e.tests = specMarks.in(full, e.lower) || e.place == setup
 	switch {
 	case p == "" && e.place == spec:
 		e.phase = Suite
