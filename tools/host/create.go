@@ -57,15 +57,17 @@ func (h *host) startMachine(ctx context.Context) (*endpoint, error) {
 		return nil, failure.New(failure.EngineConnection, "podman machine "+name+" does not start",
 			"podman machine stop "+name+" && podman machine start "+name, err)
 	}
-	return h.awaitConnection(ctx, name)
+	return h.awaitConnection(ctx, name, "")
 }
 
-// awaitConnection waits until the engine behind the default connection answers.
-func (h *host) awaitConnection(ctx context.Context, name string) (*endpoint, error) {
+// awaitConnection waits until the engine behind a machine's connection answers;
+// without a name, behind the default one. The connection is found by its name,
+// as a machine that starts may listen on another port than before.
+func (h *host) awaitConnection(ctx context.Context, name, connection string) (*endpoint, error) {
 	var last error
 	for {
 		for _, c := range h.connections(ctx) {
-			if !c.Default {
+			if connection != "" && c.Name != connection || connection == "" && !c.Default {
 				continue
 			}
 			e := c.endpoint("podman machine " + name)

@@ -60,22 +60,29 @@ func (h *host) ours(provider string) (*daemon, error) {
 	return nil, nil
 }
 
-// RestartMachine restarts the Podman machine that the default connection leads
-// to, as the policy (E2E_MACHINE_RESTART) allows, and waits for its engine. It
-// returns false where no machine is in use. label and lastSeen are as in
-// [machine.Restart].
-func RestartMachine(ctx context.Context, o Options, policy, label string, lastSeen []string) (bool, error) {
-	h := newHost(o)
-	name := h.machineInUse(ctx)
+// RestartMachine restarts the Podman machine that the engine in use is in, as
+// the policy (E2E_MACHINE_RESTART) allows, waits for that engine, and says how it
+// is reached now. It returns nil where no machine is in use. label and lastSeen
+// are as in [machine.Restart].
+func RestartMachine(ctx context.Context, o Options, policy, label string, lastSeen []string) (*Connection, error) {
+	return newHost(o).restartMachine(ctx, policy, label, lastSeen)
+}
+
+func (h *host) restartMachine(ctx context.Context, policy, label string, lastSeen []string) (*Connection, error) {
+	name, used := h.machineInUse(ctx)
 	if name == "" {
-		return false, nil
+		return nil, nil
 	}
 	h.Log.Info("restarting podman machine", "name", name, "policy", policy)
 	if err := machine.Restart(ctx, h.machineRun("podman machine"), name, policy, label, lastSeen); err != nil {
-		return false, err
+		return nil, err
 	}
-	_, err := h.awaitConnection(ctx, name)
-	return err == nil, err
+	e, err := h.awaitConnection(ctx, name, used)
+	if err != nil {
+		return nil, err
+	}
+	c := h.connect(*e)
+	return &c, nil
 }
 
 // MachineForeign names the running containers in the machine in use that do not
@@ -83,31 +90,35 @@ func RestartMachine(ctx context.Context, o Options, policy, label string, lastSe
 // the lastSeen of a later RestartMachine.
 func MachineForeign(ctx context.Context, o Options, label string) ([]string, error) {
 	h := newHost(o)
-	name := h.machineInUse(ctx)
+	name, _ := h.machineInUse(ctx)
 	if name == "" {
 		return nil, nil
 	}
 	return machine.Foreign(ctx, h.machineRun("podman machine"), name, label)
 }
 
-// machineInUse returns the machine that CONTAINER_HOST, or without it the
-// default connection, leads to. A machine's connections are named after it:
-// NAME, and NAME-root for its rootful engine.
-func (h *host) machineInUse(ctx context.Context) string {
+// machineInUse returns the machine that CONTAINER_HOST, or CONTAINER_CONNECTION,
+// or without them the default connection, leads to, and that connection's name.
+// A machine's connections are named after it: NAME, and NAME-root for its
+// rootful engine.
+func (h *host) machineInUse(ctx context.Context) (name, used string) {
 	all, err := machine.List(ctx, h.machineRun("podman machine"))
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	used := h.getenv("CONTAINER_HOST")
+	address, named := h.getenv("CONTAINER_HOST"), h.getenv("CONTAINER_CONNECTION")
 	for _, c := range h.connections(ctx) {
-		if used != "" && c.URI != used || used == "" && !c.Default {
+		switch {
+		case address != "" && c.URI != address,
+			address == "" && named != "" && c.Name != named,
+			address == "" && named == "" && !c.Default:
 			continue
 		}
 		for _, m := range all {
 			if c.Name == m.Name || strings.TrimSuffix(c.Name, "-root") == m.Name {
-				return m.Name
+				return m.Name, c.Name
 			}
 		}
 	}
-	return ""
+	return "", ""
 }

@@ -50,10 +50,8 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 		heal.RestartService: func(ctx context.Context) (string, error) {
 			return s.restarted(host.RestartService(ctx, s.hostOptions()))
 		},
-		heal.RestartMachine: func(ctx context.Context) (string, error) {
-			return s.restarted(host.RestartMachine(ctx, s.hostOptions(), s.settings.MachineRestart, settings.Label, s.neighbours))
-		},
-		heal.EndExecs: s.endExecs,
+		heal.RestartMachine: s.restartMachine,
+		heal.EndExecs:       s.endExecs,
 		heal.Wait: func(ctx context.Context) (string, error) {
 			select {
 			case <-time.After(10 * time.Second):
@@ -124,6 +122,24 @@ func (s *session) restarted(did bool, err error) (string, error) {
 		return "", err
 	}
 	return "it was restarted and answers", nil
+}
+
+// restartMachine restarts the machine and connects to its engine, which may
+// have another port since.
+func (s *session) restartMachine(ctx context.Context) (string, error) {
+	connection, err := host.RestartMachine(ctx, s.hostOptions(), s.settings.MachineRestart, settings.Label, s.neighbours)
+	if err != nil || connection == nil {
+		return "", err
+	}
+	if s.engine != nil && connection.URL != s.connection.URL {
+		if err := setenv(connection.Env); err != nil {
+			return "", err
+		}
+		if err := s.connect(ctx, s.console.Progress); err != nil {
+			return "", err
+		}
+	}
+	return s.restarted(true, nil)
 }
 
 func (s *session) askEngine(ctx context.Context) (string, error) {
