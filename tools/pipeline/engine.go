@@ -31,6 +31,10 @@ func (s *session) engineStep() run.Step {
 		}}
 }
 
+// connectLimit bounds connecting to an engine that answered a moment ago, and
+// the first question to it: a connection that stands still says nothing at all.
+const connectLimit = 20 * time.Second
+
 // connect makes s.engine an engine that answered a moment ago. Its environment
 // becomes this process's own, because Kind calls the engine's program.
 func (s *session) connect(ctx context.Context, report progress.Func) error {
@@ -46,7 +50,10 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 	if err := setenv(append(connection.Env, networkEnv(connection.Provider)...)); err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, engine.Options{Provider: connection.Provider, Log: s.log})
+	ask, cancel := context.WithTimeoutCause(ctx, connectLimit, failure.New(failure.EngineConnection,
+		fmt.Sprintf("%s at %s was there a moment ago and has not answered for %s", connection.Provider, connection.URL, connectLimit), "mage doctor", nil))
+	defer cancel()
+	e, err := engine.Open(ask, engine.Options{Provider: connection.Provider, Log: s.log})
 	if err != nil {
 		return err
 	}
@@ -57,7 +64,7 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 			return err
 		}
 	}
-	info, err := e.Info(ctx)
+	info, err := e.Info(ask)
 	if err != nil {
 		return err
 	}
