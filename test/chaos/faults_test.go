@@ -28,7 +28,7 @@ var faults = []fault{
 	{name: "connection cut", live: true, brk: func(_ *testing.T, w *world, _ *pipeline) { w.way.cut() },
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "connection stalled", live: true, brk: func(_ *testing.T, w *world, _ *pipeline) { w.way.stall() },
-		steps: []string{"set-up", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "engine killed, restarted after 5 s", brk: stopEngine, mend: startEngine, after: 5 * time.Second,
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "engine stopped for 30 s", brk: stopEngine, mend: startEngine, after: 30 * time.Second,

@@ -41,6 +41,7 @@ func TestIncident(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			w.way.open()
 		}},
+		{"connection to Podman 5 behind SSH stalled", w.way.stall},
 		{"Podman 5 behind SSH killed, restarted after 5 s", func() {
 			w.svc.Kill()
 			time.Sleep(5 * time.Second)

@@ -1,11 +1,12 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,37 @@ const rowsHead = `
 `
 
 // gridSteps are the columns of the overview.
-var gridSteps = []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}
+var gridSteps = []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown", "mage teardown"}
+
+// order is the faults': by the thing that breaks, from the connection down to
+// the disks, then what is done to the run itself. The first entry that matches
+// counts; broken code matches none.
+var order = []string{
+	`^none$`, `incident`, `connection .*cut`, `connection .*stalled`, `SSH server`, `(engine|Podman 5 .*|Docker) killed`, `engine stopped`, `deaf`, `gone for good`,
+	`commands in nodes`, `node container stopped`, `node container killed`, `containerd`, `API server`,
+	`node disk`, `engine's disk`, `host disk`, `port taken`, `lock`, `half-made`, `kubeconfig`, `images deleted`,
+	`SIGINT`, `SIGTERM`, `SIGKILL`,
+}
+
+// rank is a fault's place in the order; those of the code come last.
+func rank(fault string) int {
+	for i, words := range order {
+		if regexp.MustCompile(words).MatchString(fault) {
+			return i
+		}
+	}
+	return len(order)
+}
+
+// place is a step's, with those that are no column last.
+func place(step string) int {
+	if i := slices.Index(gridSteps, step); i >= 0 {
+		return i
+	}
+	return len(gridSteps)
+}
+
+func columns(row string) []string { return strings.Split(strings.Trim(row, "| "), " | ") }
 
 // grid shows which cells were run: ✓ for a run that passed, healed or not, else
 // the exit code. A cell is empty where no run was made.
@@ -63,8 +94,8 @@ func grid(rows []string) string {
 	marks := map[string]map[string]string{}
 	var names []string
 	for _, row := range rows {
-		f := strings.Split(strings.Trim(row, "| "), " | ")
-		if len(f) < 7 || !slices.Contains(gridSteps, f[1]) {
+		f := columns(row)
+		if !slices.Contains(gridSteps, f[1]) {
 			continue
 		}
 		if marks[f[0]] == nil {
@@ -106,11 +137,11 @@ func writeMatrix() error {
 			rows[m[1]] = line
 		}
 	}
-	var sorted []string
-	for _, row := range rows {
-		sorted = append(sorted, row)
-	}
-	sort.Strings(sorted)
+	sorted := slices.SortedFunc(maps.Values(rows), func(a, b string) int {
+		fa, fb := columns(a), columns(b)
+		return cmp.Or(cmp.Compare(rank(fa[0]), rank(fb[0])), strings.Compare(fa[0], fb[0]),
+			cmp.Compare(place(fa[1]), place(fb[1])), strings.Compare(a, b))
+	})
 	return os.WriteFile(path, []byte(matrixHead+grid(sorted)+rowsHead+strings.Join(sorted, "\n")+"\n"), 0o644)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -19,18 +20,25 @@ func TestMatrixOfTeardown(t *testing.T) {
 	w, _ := newMachineWorld(t)
 	for _, c := range []struct {
 		fault  string
+		before func() // leaves something behind
 		brk    func(r *pipeline)
 		again  bool // a second teardown is needed, as the first said
 		became string
 	}{
 		{fault: "none", became: "everything removed"},
 		{fault: "connection cut", brk: func(*pipeline) { w.way.cut() }, became: "everything removed"},
+		{fault: "connection stalled", brk: func(*pipeline) { w.way.stall() }, became: "everything removed"},
+		{fault: "engine stopped for 30 s", brk: func(*pipeline) { w.svc.Kill(); time.Sleep(30 * time.Second); w.svc.Start() }, became: "everything removed"},
+		{fault: "SIGKILL of go test, with a cluster half made", before: func() { w.killTest(t) }, became: "everything removed"},
 		{fault: "engine killed, restarted after 5 s", brk: func(*pipeline) { w.svc.Kill(); time.Sleep(5 * time.Second); w.svc.Start() }, became: "everything removed"},
 		{fault: "SIGTERM to the run", brk: func(r *pipeline) { r.signal(syscall.SIGTERM) }, again: true, became: "ended as interrupted; the next teardown removed everything"},
 		{fault: "SIGKILL of the run", brk: func(r *pipeline) { r.signal(syscall.SIGKILL) }, again: true, became: "the next teardown removed everything"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			w.ready(t)
+			if c.before != nil {
+				c.before()
+			}
 			r := w.teardown(t)
 			if c.brk != nil {
 				r.until("teardown", run.Start)
@@ -56,6 +64,29 @@ func (w *world) teardown(t *testing.T) *pipeline {
 	temp := t.TempDir()
 	script := fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs none %[1]s && exec %[2]s teardown", "/run/kubernaut-e2e", filepath.Join(w.dir, targets))
 	return w.begin(t, []string{"unshare", "--mount", "sh", "-c", script}, append(w.env, "DOCKER_HOST=unix://"+filepath.Join(temp, "no.sock"), "TMPDIR="+temp)...)
+}
+
+// killTest ends a test of this project in the middle of making a cluster, which
+// has its records and its home in folders that go away.
+func (w *world) killTest(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("go", "test", "./tools/cluster", "-run=^TestLifecycle$", "-count=1")
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), append(w.env, "TMPDIR="+t.TempDir())...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	}()
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if strings.Contains(w.podman(t, "ps", "--format", "{{.Names}}"), "cl-life-") {
+			time.Sleep(3 * time.Second)
+			return
+		}
+	}
+	t.Fatal("the test made no cluster")
 }
 
 // isClean asks engine and home folder for everything that this project makes.
