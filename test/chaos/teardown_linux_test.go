@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,8 +63,16 @@ func TestMatrixOfTeardown(t *testing.T) {
 func (w *world) teardown(t *testing.T) *pipeline {
 	t.Helper()
 	temp := t.TempDir()
+	env := append(slices.Clone(w.env), "DOCKER_HOST=unix://"+filepath.Join(temp, "no.sock"), "TMPDIR="+temp)
+	if raw, err := os.ReadFile(os.Getenv("CONTAINERS_CONF")); err == nil { // it is in that folder
+		conf := filepath.Join(temp, "containers.conf")
+		if err := os.WriteFile(conf, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, "CONTAINERS_CONF="+conf)
+	}
 	script := fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs none %[1]s && exec %[2]s teardown", "/run/kubernaut-e2e", filepath.Join(w.dir, targets))
-	return w.begin(t, []string{"unshare", "--mount", "sh", "-c", script}, append(w.env, "DOCKER_HOST=unix://"+filepath.Join(temp, "no.sock"), "TMPDIR="+temp)...)
+	return w.begin(t, []string{"unshare", "--mount", "sh", "-c", script}, env...)
 }
 
 // killTest ends a test of this project in the middle of making a cluster, which

@@ -30,6 +30,9 @@ const keepRuns = 3
 func (s *session) heal(ctx context.Context, step run.Step, d failure.Diagnosis) ([]run.Heal, bool) {
 	s.healing.Lock()
 	defer s.healing.Unlock()
+	if s.name == teardownName && d.Class == failure.EngineConnection {
+		return s.awaitCleared(ctx)
+	}
 	if s.engine == nil && step.Name != engineStepName {
 		return nil, d.Retry == failure.RetryNow // a target without an engine
 	}

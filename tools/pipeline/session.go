@@ -48,6 +48,7 @@ type session struct {
 	suite      *settings.Suite // whose cluster the steps are about; nil: none
 	started    time.Time
 	neighbours []string   // other people's containers in the engine's machine; nil: unknown
+	cleared    []string   // engines not ours that a teardown found
 	movable    bool       // the whole run can be done on another engine
 	healing    sync.Mutex // one healing at a time
 	freed      time.Time  // when space was freed; guarded by healing
