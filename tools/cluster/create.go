@@ -84,14 +84,23 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	return State{Outcome: outcome, Reason: reason, Nodes: p.nodes, Kubeconfig: c.Kubeconfig, Version: version}, nil
 }
 
-// lostOutput recognises Kind's words for a command in a node that succeeded
-// while its output was lost. Podman's remote client does that under load: the
-// command may end before the client has attached to it.
+// lostOutput recognises what Kind says when Podman's remote client took a
+// command in a node for done that it lost sight of, its output with it: under
+// load, where the command ends before the client has attached to it, or with
+// the connection cut. Kind goes on and fails at the next command: the file that
+// it reads is empty, or the node's own administrator may do nothing yet, because
+// kubeadm is still at work.
 func lostOutput(err error) error {
-	if !strings.Contains(err.Error(), "file should only be one line, got 0 lines") {
+	text, cause := err.Error(), ""
+	switch {
+	case strings.Contains(text, "file should only be one line, got 0 lines"):
+		cause = "the engine lost the output of a command in a node"
+	case strings.Contains(text, "--kubeconfig=/etc/kubernetes/admin.conf") && (strings.Contains(text, "(Forbidden)") || strings.Contains(text, "(Unauthorized)")):
+		cause = "the engine lost sight of kubeadm in a node, which was not done when Kind went on"
+	default:
 		return err
 	}
-	e := failure.New(failure.EngineConnection, "the engine lost the output of a command in a node", "run again", err)
+	e := failure.New(failure.EngineConnection, cause, "run again", err)
 	e.Retry = failure.RetryNow
 	return e
 }
