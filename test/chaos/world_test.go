@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,9 +102,12 @@ func (w *world) ready(t *testing.T) outcome {
 // podman calls the engine past everything that breaks.
 func (w *world) podman(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := w.command(args...).CombinedOutput()
+	var said bytes.Buffer // Podman 5 warns of cgroups v1 with every command
+	cmd := w.command(args...)
+	cmd.Stderr = &said
+	out, err := cmd.Output()
 	if err != nil {
-		t.Errorf("podman %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Errorf("podman %s: %v\n%s", strings.Join(args, " "), err, said.String())
 	}
 	return string(out)
 }
