@@ -23,6 +23,7 @@ func TestMatrixOfTeardown(t *testing.T) {
 		fault  string
 		before func() // leaves something behind
 		brk    func(r *pipeline)
+		gone   bool // the first teardown says that the engine is
 		again  bool // a second teardown is needed, as the first said
 		became string
 	}{
@@ -32,6 +33,7 @@ func TestMatrixOfTeardown(t *testing.T) {
 		{fault: "engine stopped for 30 s", brk: func(*pipeline) { w.svc.Kill(); time.Sleep(30 * time.Second); w.svc.Start() }, became: "everything removed"},
 		{fault: "SIGKILL of go test, with a cluster half made", before: func() { w.killTest(t) }, became: "everything removed"},
 		{fault: "engine killed, restarted after 5 s", brk: func(*pipeline) { w.svc.Kill(); time.Sleep(5 * time.Second); w.svc.Start() }, became: "everything removed"},
+		{fault: "engine gone for good", before: w.svc.Kill, gone: true, became: "refused, with the cluster it could not remove; the next teardown removed everything"},
 		{fault: "SIGTERM to the run", brk: func(r *pipeline) { r.signal(syscall.SIGTERM) }, again: true, became: "ended as interrupted; the next teardown removed everything"},
 		{fault: "SIGKILL of the run", brk: func(r *pipeline) { r.signal(syscall.SIGKILL) }, again: true, became: "the next teardown removed everything"},
 	} {
@@ -46,13 +48,23 @@ func TestMatrixOfTeardown(t *testing.T) {
 				time.Sleep(700 * time.Millisecond)
 				c.brk(r)
 			}
-			if c.again {
+			var first outcome
+			if c.gone {
+				first = r.wait()
+				first.is(t, 75, "infrastructure")
+				first.tells(t, "has cluster "+clusterName+" on record")
+				w.svc.Start()
+			}
+			if c.again || c.gone {
 				<-r.ended
 				r = w.teardown(t)
 			}
 			o := r.wait()
 			o.is(t, 0, "passed")
 			w.isClean(t)
+			if c.gone {
+				o = first
+			}
 			observed(t, c.fault, "mage teardown", c.became, o)
 		})
 	}
