@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/host"
 )
 
 // podman5Prefix begins the names of the folders of Podman 5 services; the
@@ -71,6 +73,13 @@ func removeFolder(dir string) error {
 	return os.RemoveAll(dir)
 }
 
+// isTest says whether a process is a test: the identifier of one that ended may
+// be another program's by now.
+func isTest(pid int) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && strings.HasSuffix(strings.TrimSuffix(exe, " (deleted)"), ".test")
+}
+
 // sweepPodman5 removes what tests left whose process was killed.
 func sweepPodman5(t testing.TB) {
 	t.Helper()
@@ -80,7 +89,7 @@ func sweepPodman5(t testing.TB) {
 	}
 	for _, dir := range left {
 		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(dir), podman5Prefix+"%d-", &pid); err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if _, err := fmt.Sscanf(filepath.Base(dir), podman5Prefix+"%d-", &pid); err != nil || isTest(pid) {
 			continue
 		}
 		program, err := os.Readlink(filepath.Join(dir, "bin", "podman"))
@@ -95,7 +104,7 @@ func sweepPodman5(t testing.TB) {
 			continue
 		}
 		s := &Service{Program: program, dir: dir, global: podman5Storage(dir),
-			env: append(os.Environ(), "CONTAINER_HOST=", "CONTAINERS_CONF_OVERRIDE="+filepath.Join(dir, "override.conf"))}
+			env: append(host.LocalPodman(os.Environ()), "CONTAINERS_CONF_OVERRIDE="+filepath.Join(dir, "override.conf"))}
 		if err := errors.Join(s.emptyStorage(), removeFolder(dir)); err != nil {
 			t.Logf("left by another test, and not removed: %s: %v", dir, err)
 		}
