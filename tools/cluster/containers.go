@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
@@ -57,13 +58,21 @@ func (c Cluster) ours(n engine.Container) bool {
 	return Ours(n, c.Network, rec)
 }
 
+// OursByName reports whether a network is this project's: it has the name, or
+// one that begins with it, as two Podmans of one host need: they share the
+// addresses of a network by its name, whatever their storage (NetworkRunDir in
+// containers/common, libnetwork/network).
+func OursByName(name, network string) bool {
+	return name == network || strings.HasPrefix(name, network+"-")
+}
+
 // Ours reports whether a Kind node's container was made by this project: it is
 // on this project's network, or remembered. The label alone proves nothing
 // where the network is known, because a cluster that somebody else makes from
 // our node image inherits it.
 func Ours(n engine.Container, network string, rec Record) bool {
 	switch {
-	case network != "" && slices.Contains(n.Networks, network):
+	case network != "" && slices.ContainsFunc(n.Networks, func(name string) bool { return OursByName(name, network) }):
 		return true
 	case rec.Name != "" && rec.Name == n.Labels[KindLabel]:
 		return !rec.Complete || slices.Contains(rec.Nodes, n.ID)

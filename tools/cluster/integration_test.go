@@ -26,7 +26,9 @@ func onEngine(t *testing.T, name string) (Cluster, Spec) {
 		t.Skip("makes a cluster")
 	}
 	eng := enginetest.Podman(t)
-	t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
+	if os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK") == "" {
+		t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
+	}
 	c := Cluster{
 		Name: fmt.Sprintf("%s-%d", name, os.Getpid()), Provider: eng.Name(), Engine: eng,
 		Kubeconfig: filepath.Join(t.TempDir(), "config"), StateDir: t.TempDir(), Network: settings.NetworkName,

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/host"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // Service is a Podman API service of one test's own, which it may kill.
@@ -63,7 +64,9 @@ func Podman5(t testing.TB) *Service {
 		}
 	})
 	s.Start()
-	s.setenv("PATH=" + bin + string(os.PathListSeparator) + os.Getenv("PATH"))
+	// Root's Podmans share a network's addresses by its name: with one name for
+	// two engines, the network's removal on one takes them away from the other.
+	s.setenv("PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), fmt.Sprintf("KIND_EXPERIMENTAL_PODMAN_NETWORK=%s-%d", settings.NetworkName, os.Getpid()))
 	return s
 }
 

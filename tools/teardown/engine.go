@@ -217,7 +217,7 @@ func (w *work) networks(ctx context.Context, e Engine) {
 		return
 	}
 	for _, n := range all {
-		if n.Name != w.Network && n.Labels[settings.Label] == "" {
+		if !cluster.OursByName(n.Name, w.Network) && n.Labels[settings.Label] == "" {
 			continue
 		}
 		what := fmt.Sprintf("network %s (%s)", n.Name, e.Name())
