@@ -2,8 +2,11 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"net"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -34,6 +37,11 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		d.Retry, d.Confidence = failure.RetryNow, "medium"
 		d.Cause = "what ran in a node was killed: the node was ended from outside, or memory is short"
 	}
+	if port := astray(ctx, err); port != "" && step.Phase == failure.Suite && (facts.NodesRunning == nil || *facts.NodesRunning) {
+		d = failure.Diagnosis{Class: failure.EngineBroken, Retry: failure.FailFast, Signature: "port-astray", Confidence: "high",
+			Cause:  "port " + port + " of this host leads to where no node is: the engine kept the forwarding of a container that is gone",
+			Remedy: "iptables -t nat -S | grep 'dport " + port + " ' shows it on the engine's host: delete what names a container that is gone, or restart that machine"}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.diagnoses == nil {
@@ -41,6 +49,28 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 	}
 	s.diagnoses[step.Name] = d
 	return d
+}
+
+// noRoute is what a client of a published port says when its packets are sent
+// on to an address that nobody has.
+var noRoute = regexp.MustCompile(`dial tcp 127\.0\.0\.1:(\d+): connect: no route to host`)
+
+// astray returns the port of this host that the error could not reach, if it
+// cannot be reached now for the same reason, or nothing. A program that is not
+// there, or does not answer, never looks like that from its own host.
+func astray(ctx context.Context, err error) string {
+	m := noRoute.FindStringSubmatch(err.Error())
+	if m == nil {
+		return ""
+	}
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.WithoutCancel(ctx), "tcp", "127.0.0.1:"+m[1])
+	if err == nil {
+		_ = conn.Close()
+	}
+	if errors.Is(err, syscall.EHOSTUNREACH) {
+		return m[1]
+	}
+	return ""
 }
 
 // ownImageIn returns the image of this run that the error is about, or nothing.

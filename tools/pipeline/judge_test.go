@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -40,5 +41,19 @@ func TestATargetWithoutAnEngineIsNotHealed(t *testing.T) {
 	s := &session{}
 	if heals, ok := s.heal(context.Background(), run.Step{Name: "unit", Phase: failure.Suite}, failure.Diagnosis{Class: failure.EngineConnection, Retry: failure.HealThenRetry}); ok || len(heals) > 0 {
 		t.Errorf("healed %v: %v", ok, heals)
+	}
+}
+
+// TestAPortThatOnlyATextCallsAstray: what a text says about a port counts only
+// if the port is like that now.
+func TestAPortThatOnlyATextCallsAstray(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	said := fmt.Errorf(`Get "http://%[1]s/readyz": dial tcp %[1]s: connect: no route to host`, l.Addr())
+	if got := astray(t.Context(), said); got != "" {
+		t.Errorf("%s answers, and is called astray", got)
 	}
 }
