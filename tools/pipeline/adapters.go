@@ -19,7 +19,9 @@ type loadEngine struct {
 
 // Ping asks the engine, and gets one back that went away.
 func (e loadEngine) Ping(ctx context.Context) error {
-	if e.Engine.Ping(ctx) == nil {
+	ask, cancel := context.WithTimeout(ctx, silentLimit)
+	defer cancel()
+	if e.Engine.Ping(ask) == nil {
 		return nil
 	}
 	return e.connect(ctx)

@@ -63,12 +63,15 @@ type mishaps struct {
 const silence = 15 * time.Second
 
 func (m *mishaps) connect(ctx context.Context, s *session) error {
-	started := false
+	started, before := false, s.current()
 	err := s.reconnect(ctx, &started)
+	after := s.current()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.started = m.started || started
 	switch {
+	case err == nil && after != before: // this load would go on over the old one
+		m.giveUp(failure.New(failure.EngineConnection, "the connection to the engine stood still; a new one answers", "run again", nil))
 	case err == nil:
 		m.silent = time.Time{}
 	case m.silent.IsZero():

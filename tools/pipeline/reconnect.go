@@ -8,6 +8,7 @@ import (
 
 	"github.com/avast/retry-go/v4"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/host"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
@@ -76,9 +77,16 @@ func (s *session) awaitEngine(ctx context.Context) (string, error) {
 	return effect, nil
 }
 
-// reconnect keeps the engine's value where its address is the same: steps that
-// run beside this one use it.
+// silentLimit is how long an engine that answers new connections may leave a
+// question over the old one unanswered.
+const silentLimit = 10 * time.Second
+
+// reconnect keeps the engine's value where its address is the same and it
+// answers: steps that run beside this one use it. Where others get an answer
+// and this connection does not, it stands still, and is given up.
 func (s *session) reconnect(ctx context.Context, started *bool) error {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
 	if s.engine == nil {
 		return s.connect(ctx, s.console.Progress)
 	}
@@ -87,10 +95,21 @@ func (s *session) reconnect(ctx context.Context, started *bool) error {
 		return err
 	}
 	*started = *started || connection.Started
-	if connection.URL != s.connection.URL {
-		return s.connect(ctx, s.console.Progress) // a machine that was restarted may have another port
+	if connection.URL == s.connection.URL {
+		ask, cancel := context.WithTimeout(ctx, silentLimit)
+		defer cancel()
+		if err := s.engine.Ping(ask); err == nil || ctx.Err() != nil {
+			return err
+		}
 	}
-	return s.engine.Ping(ctx)
+	return s.connect(ctx, s.console.Progress) // a machine that was restarted may have another port
+}
+
+// current is the engine, for those who look whether it was replaced.
+func (s *session) current() engine.Engine {
+	s.connecting.Lock()
+	defer s.connecting.Unlock()
+	return s.engine
 }
 
 // rememberNeighbours asks, while the engine answers, who else's containers run

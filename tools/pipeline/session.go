@@ -50,6 +50,7 @@ type session struct {
 	neighbours []string   // other people's containers in the engine's machine; nil: unknown
 	cleared    []string   // engines not ours that a teardown found
 	movable    bool       // the whole run can be done on another engine
+	connecting sync.Mutex // one connection at a time
 	healing    sync.Mutex // one healing at a time
 	freed      time.Time  // when space was freed; guarded by healing
 	lock       *cluster.Lock
