@@ -80,7 +80,9 @@ func newCluster(t *testing.T, workers int) *cluster {
 		t.Skip("makes a cluster")
 	}
 	eng := enginetest.Podman(t)
-	t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
+	if os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK") == "" { // Podman 5 of a test has its own
+		t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
+	}
 	c := &cluster{t: t, engine: eng, name: fmt.Sprintf("load-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:4])), workdir: t.TempDir()}
 	config := "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n" + strings.Repeat("- role: worker\n", workers)
 	provider := kind.NewProvider(kind.ProviderWithPodman())
