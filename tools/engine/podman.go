@@ -93,6 +93,9 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 			return
 		}
 		conn, err := bindings.GetClient(connected)
+		if err == nil && conn.URI.Scheme == "ssh" {
+			wake(conn)
+		}
 		done <- result{conn, err}
 	}()
 	select {
@@ -107,18 +110,40 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 	}
 }
 
+// wake has the end of a request's context end the request, also while the SSH
+// session that it goes over stands still.
+func wake(c *bindings.Connection) {
+	t, ok := c.Client.Transport.(*http.Transport)
+	if !ok || t.DialContext == nil {
+		return
+	}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return newWaking(conn), nil
+	}
+}
+
 // failed classes an error of a request; a connection that broke is not used
 // again.
 func (p *podman) failed(ctx context.Context, err error) error {
 	if ctx.Err() == nil && onTheWire(err) {
-		p.mu.Lock()
-		if p.conn != nil {
-			p.conn.Client.CloseIdleConnections()
-		}
-		p.conn = nil
-		p.mu.Unlock()
+		p.drop()
 	}
 	return p.explain(ctx, err)
+}
+
+// drop has the next call connect anew.
+func (p *podman) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.Client.CloseIdleConnections()
+	}
+	p.conn = nil
 }
 
 // onTheWire says whether err is the connection's, not the engine's and not the
@@ -216,7 +241,11 @@ func (p *podman) call(ctx context.Context, method, path string, query url.Values
 }
 
 func (p *podman) Ping(ctx context.Context) error {
-	return p.call(ctx, http.MethodGet, "/_ping", nil, nil, nil)
+	err := p.call(ctx, http.MethodGet, "/_ping", nil, nil, nil)
+	if ctx.Err() != nil && strings.HasPrefix(p.url, "ssh://") {
+		p.drop() // all calls share one session, which may stand still while a new one would be answered
+	}
+	return err
 }
 
 // labelFilter is the filters parameter of the list endpoints.

@@ -79,7 +79,7 @@ func (s *session) awaitEngine(ctx context.Context) (string, error) {
 
 // silentLimit is how long an engine that answers new connections may leave a
 // question over the old one unanswered.
-const silentLimit = 10 * time.Second
+const silentLimit = 5 * time.Second
 
 // reconnect keeps the engine's value where its address is the same and it
 // answers: steps that run beside this one use it. Where others get an answer
