@@ -71,6 +71,7 @@ func TestLifecycle(t *testing.T) {
 	t.Setenv("KUBECONFIG", theirs)
 	c, spec := onEngine(t, "cl-life")
 
+	cancelled(t, c, spec)
 	state, _ := up(t, c, spec, Created)
 	if len(state.Nodes) != 1 || state.Nodes[0] != c.Name+"-control-plane" || state.Version == "" {
 		t.Fatalf("state %+v", state)
@@ -122,10 +123,9 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
-// TestCancelled ends creation at several moments: nothing may be left, and the
-// next Up must succeed.
-func TestCancelled(t *testing.T) {
-	c, spec := onEngine(t, "cl-stop")
+// cancelled ends creation at several moments: nothing may be left.
+func cancelled(t *testing.T, c Cluster, spec Spec) {
+	t.Helper()
 	for _, after := range []time.Duration{300 * time.Millisecond, 2 * time.Second, 8 * time.Second} {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		start := time.Now()
@@ -142,7 +142,6 @@ func TestCancelled(t *testing.T) {
 			t.Errorf("left behind: %+v, %v", s, err)
 		}
 	}
-	up(t, c, spec, Created)
 }
 
 // TestPortTaken publishes a port that this test holds.

@@ -138,9 +138,8 @@ var faults = []fault{
 		want: fails(failure.Resources, "node0", "free"),
 	},
 	{
-		name:  "node's disk full in the middle",
-		usual: true,
-		size:  "120m",
+		name: "node's disk full in the middle",
+		size: "120m",
 		strike: func(_ *testing.T, b *broken) {
 			b.c.run(b.node(), "sh", "-c", "head -c 200M /dev/zero >/var/lib/containerd/filler || true")
 		},
