@@ -13,10 +13,7 @@ import (
 	"testing"
 	"time"
 
-	kind "sigs.k8s.io/kind/pkg/cluster"
-
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
-	"github.com/jordigilh/kubernaut-e2e/tools/enginetest"
 	"github.com/jordigilh/kubernaut-e2e/tools/load"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
@@ -63,7 +60,7 @@ func (n realNode) Exec(ctx context.Context, cmd []string, stdin io.Reader, stdou
 	return err
 }
 
-// cluster is a Kind cluster and images for it. It is removed with the test.
+// cluster is some nodes and images for them. It is removed with the test.
 type cluster struct {
 	t       *testing.T
 	engine  engine.Engine // straight to the engine, for building and for looking from outside
@@ -71,47 +68,6 @@ type cluster struct {
 	nodes   []string
 	workdir string
 	world   *world // of bare nodes
-}
-
-// newCluster makes a cluster with that many workers.
-func newCluster(t *testing.T, workers int) *cluster {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("makes a cluster")
-	}
-	eng := enginetest.Podman(t)
-	if os.Getenv("KIND_EXPERIMENTAL_PODMAN_NETWORK") == "" { // Podman 5 of a test has its own
-		t.Setenv("KIND_EXPERIMENTAL_PODMAN_NETWORK", settings.NetworkName)
-	}
-	c := &cluster{t: t, engine: eng, name: fmt.Sprintf("load-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:4])), workdir: t.TempDir()}
-	config := "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n" + strings.Repeat("- role: worker\n", workers)
-	provider := kind.NewProvider(kind.ProviderWithPodman())
-	if given := os.Getenv("E2E_LOAD_CLUSTER"); given != "" { // somebody's own, for development
-		c.list(provider, given)
-		return c
-	}
-	t.Cleanup(func() {
-		if err := provider.Delete(c.name, filepath.Join(c.workdir, "kubeconfig")); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := provider.Create(c.name, kind.CreateWithRawConfig([]byte(config)), kind.CreateWithNodeImage(enginetest.NodeImage(t, eng.Name())),
-		kind.CreateWithKubeconfigPath(filepath.Join(c.workdir, "kubeconfig"))); err != nil {
-		t.Fatal(err)
-	}
-	c.list(provider, c.name)
-	return c
-}
-
-func (c *cluster) list(provider *kind.Provider, cluster string) {
-	c.t.Helper()
-	nodes, err := provider.ListNodes(cluster)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, n := range nodes {
-		c.nodes = append(c.nodes, n.String())
-	}
 }
 
 // build makes an image whose layers are files of those sizes in bytes, with

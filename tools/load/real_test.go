@@ -7,13 +7,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/load"
 )
 
-func TestRealCluster(t *testing.T) {
-	c := newCluster(t, 1)
+func TestRealNodes(t *testing.T) {
+	worlds(t, func(t *testing.T, w *world) { realNodes(t, w.bare(t, 2, storeSize)) })
+}
+
+func realNodes(t *testing.T, c *cluster) {
+	t.Helper()
 	sizes := []int{40 << 20, 20 << 20, 3 << 20}
 	first, changed := c.ref("first"), c.ref("changed")
 	c.build(first, sizes, []byte{1, 2, 3})
@@ -84,16 +87,6 @@ func TestRealCluster(t *testing.T) {
 		results, err := load.Load(t.Context(), req)
 		if err != nil || results[0].Bytes > 2<<20 {
 			t.Errorf("%+v, %v", results, err)
-		}
-		c.confirm(ref)
-	})
-
-	t.Run("containerd restarted meanwhile", func(t *testing.T) {
-		ref := c.ref("restart")
-		c.build(ref, []int{60 << 20, 10 << 20}, []byte{21, 22})
-		time.AfterFunc(1200*time.Millisecond, func() { c.run(c.nodes[0], "systemctl", "restart", "containerd") })
-		if _, err := load.Load(t.Context(), c.request(c.engine, ref)); err != nil {
-			t.Fatal(err)
 		}
 		c.confirm(ref)
 	})

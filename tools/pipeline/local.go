@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
@@ -65,14 +66,33 @@ func compiler() string {
 	return ""
 }
 
-// goTestStep runs go test over the whole project; its lines go to standard
-// output as they are, for people and for tools that read them.
+// elsewhere are the folders of tests that other targets run: linking them takes
+// longer than most tests.
+var elsewhere = []string{"/test/chaos", "/test/e2e/"}
+
+// testPackages lists the packages that go test is run on.
+func (s *session) testPackages(ctx context.Context) ([]string, error) {
+	out, err := command.Run(ctx, command.Command{Name: "go", Args: []string{"list", "./..."}, Dir: s.root})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(strings.Fields(out), func(pkg string) bool {
+		return slices.ContainsFunc(elsewhere, func(folder string) bool { return strings.Contains(pkg, folder) })
+	}), nil
+}
+
+// goTestStep runs go test; its lines go to standard output as they are, for
+// people and for tools that read them.
 func (s *session) goTestStep(name string, flags ...string) run.Step {
 	return run.Step{Name: name, Phase: failure.Suite, Budget: 70 * time.Minute, Stall: 20 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			race, env, detail := raceDetector()
-			args := slices.Concat([]string{"test", "-shuffle=on", "-timeout=60m"}, flags, race, []string{"./..."})
-			err := s.goCommand(ctx, "tests failed", "correct what the lines marked FAIL name",
+			packages, err := s.testPackages(ctx)
+			if err != nil {
+				return run.Outcome{}, err
+			}
+			args := slices.Concat([]string{"test", "-shuffle=on", "-timeout=60m"}, flags, race, packages)
+			err = s.goCommand(ctx, "tests failed", "correct what the lines marked FAIL name",
 				command.Command{Args: args, Env: env, Grace: 4 * time.Second, Lines: s.testLines("go test", report)})
 			if err != nil {
 				return run.Outcome{}, err
@@ -81,14 +101,18 @@ func (s *session) goTestStep(name string, flags ...string) run.Step {
 		}}
 }
 
-// raceBuildStep compiles on all cores what the tests import: a go test that
-// runs one package at a time compiles one at a time too. What does not compile
-// is told by go test, with the rest.
+// raceBuildStep compiles on all cores the tests and what they import: a go test
+// that runs one package at a time compiles one at a time too. go list does that
+// without linking. What does not compile is told by go test, with the rest.
 func (s *session) raceBuildStep() run.Step {
 	return run.Step{Name: "compile", Phase: failure.Build, Budget: 20 * time.Minute, Stall: 10 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			race, env, detail := raceDetector()
-			_, err := command.Run(ctx, command.Command{Name: "go", Args: slices.Concat([]string{"build", "-v"}, race, []string{"./..."}), Dir: s.root, Env: env,
+			packages, err := s.testPackages(ctx)
+			if err != nil {
+				return run.Outcome{}, err
+			}
+			_, err = command.Run(ctx, command.Command{Name: "go", Args: slices.Concat([]string{"list", "-v", "-test", "-deps", "-export", "-f="}, race, packages), Dir: s.root, Env: env,
 				Lines: command.GoLines("compile", report)})
 			if err != nil && ctx.Err() != nil {
 				return run.Outcome{}, err
