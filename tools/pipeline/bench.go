@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -55,16 +56,15 @@ func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step 
 			options.Engine, options.Provider, options.Cluster = benchEngine{loadEngine{s.engine, reconnect}}, s.connection.Provider, def.Cluster
 			options.Nodes, options.Log, options.Progress = s.loadNodes(), s.log, report
 			rows, err := bench.Run(ctx, options)
-			if err != nil {
+			if len(rows) == 0 {
 				return run.Outcome{}, err
 			}
+			// What was measured is kept, also if it was not all.
 			machine := bench.Machine{Host: osName(), Engine: s.describeEngine(), Kind: moduleVersion("sigs.k8s.io/kind"), Kubernetes: s.node.KubernetesVersion,
-				Containerd: s.containerd(ctx)}
+				Containerd: s.containerd(context.WithoutCancel(ctx))}
 			text := bench.Markdown(machine, rows, options.Runs, time.Now())
-			if err := os.WriteFile(filepath.Join(s.root, benchFile), []byte(text), 0o644); err != nil {
-				return run.Outcome{}, err
-			}
-			return run.Outcome{Detail: benchFile}, nil
+			err = errors.Join(err, os.WriteFile(filepath.Join(s.root, benchFile), []byte(text), 0o644))
+			return run.Outcome{Detail: benchFile}, err
 		}}
 }
 

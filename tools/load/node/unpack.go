@@ -54,7 +54,7 @@ unpack() {
 }
 trap 'snapshots rm "$key" >/dev/null 2>&1' EXIT
 trap 'exit 143' HUP INT PIPE TERM
-mkdir -p "$kept"
+mkdir -p "$kept" && : >>"$kept/$marker" || exit 1
 for f in "$kept"/*; do
   test ! -e "$f" || test -n "$(marked "${f##*/}")" || release "${f##*/}"
 done
