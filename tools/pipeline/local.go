@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
@@ -23,7 +24,7 @@ import (
 // detector, and say so.
 func Unit(ctx context.Context) error {
 	return target(ctx, "unit", func(s *session) ([][]run.Step, error) {
-		return [][]run.Step{{s.goTestStep("unit", "-short")}}, nil
+		return [][]run.Step{{s.goTestStep("unit", nil, "-short")}}, nil
 	})
 }
 
@@ -38,8 +39,9 @@ const otherEngines = `^TestServices$`
 func Test(ctx context.Context) error {
 	return target(ctx, "test", func(s *session) ([][]run.Step, error) {
 		// One package at a time: several make clusters, and two cores do not
-		// carry more than one that starts.
-		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.raceBuildStep()}, {s.goTestStep("test", "-p=1", "-skip="+faults+"|"+otherEngines)}}, nil
+		// carry more than one that starts. Those that wait most run beside them.
+		return [][]run.Step{{s.engineStep()}, {s.nodeImageStep()}, {s.compilerStep()}, {s.raceBuildStep()},
+			{s.goTestStep("test", []string{"/tools/load"}, "-p=1", "-skip="+faults+"|"+otherEngines)}}, nil
 	})
 }
 
@@ -81,9 +83,10 @@ func (s *session) testPackages(ctx context.Context) ([]string, error) {
 	}), nil
 }
 
-// goTestStep runs go test; its lines go to standard output as they are, for
+// goTestStep runs go test, at the same time on the packages in the folders
+// beside and on all others; its lines go to standard output as they are, for
 // people and for tools that read them.
-func (s *session) goTestStep(name string, flags ...string) run.Step {
+func (s *session) goTestStep(name string, beside []string, flags ...string) run.Step {
 	return run.Step{Name: name, Phase: failure.Suite, Budget: 70 * time.Minute, Stall: 20 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			race, env, detail := raceDetector()
@@ -91,10 +94,25 @@ func (s *session) goTestStep(name string, flags ...string) run.Step {
 			if err != nil {
 				return run.Outcome{}, err
 			}
-			args := slices.Concat([]string{"test", "-shuffle=on", "-timeout=60m"}, flags, race, packages)
-			err = s.goCommand(ctx, "tests failed", "correct what the lines marked FAIL name",
-				command.Command{Args: args, Env: env, Grace: 4 * time.Second, Lines: s.testLines("go test", report)})
-			if err != nil {
+			groups := map[bool][]string{}
+			for _, pkg := range packages {
+				apart := slices.ContainsFunc(beside, func(folder string) bool { return strings.Contains(pkg, folder) })
+				groups[apart] = append(groups[apart], pkg)
+			}
+			var tests sync.WaitGroup
+			var errs [2]error
+			for i, group := range [][]string{groups[false], groups[true]} {
+				if len(group) == 0 {
+					continue
+				}
+				tests.Go(func() {
+					args := slices.Concat([]string{"test", "-shuffle=on", "-timeout=60m"}, flags, race, group)
+					errs[i] = s.goCommand(ctx, "tests failed", "correct what the lines marked FAIL name",
+						command.Command{Args: args, Env: env, Grace: 4 * time.Second, Lines: s.testLines("go test", report)})
+				})
+			}
+			tests.Wait()
+			if err := errors.Join(errs[:]...); err != nil {
 				return run.Outcome{}, err
 			}
 			return run.Outcome{Detail: detail}, nil
