@@ -44,7 +44,7 @@ func onEngine(t *testing.T, name string) (Cluster, Spec) {
 	return c, Spec{NodeImage: enginetest.NodeImage(t, eng.Name())}
 }
 
-func up(t *testing.T, c Cluster, spec Spec, want Outcome) (State, time.Duration) {
+func up(t *testing.T, c Cluster, spec Spec, want Outcome) State {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -58,7 +58,7 @@ func up(t *testing.T, c Cluster, spec Spec, want Outcome) (State, time.Duration)
 		t.Fatalf("outcome %s (%s), want %s", state.Outcome, state.Reason, want)
 	}
 	t.Logf("%s in %s: %s", state.Outcome, took.Round(time.Millisecond), state.Reason)
-	return state, took
+	return state
 }
 
 func TestLifecycle(t *testing.T) {
@@ -72,7 +72,7 @@ func TestLifecycle(t *testing.T) {
 	c, spec := onEngine(t, "cl-life")
 
 	cancelled(t, c, spec)
-	state, _ := up(t, c, spec, Created)
+	state := up(t, c, spec, Created)
 	if len(state.Nodes) != 1 || state.Nodes[0] != c.Name+"-control-plane" || state.Version == "" {
 		t.Fatalf("state %+v", state)
 	}
@@ -80,9 +80,7 @@ func TestLifecycle(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 || !IsOurs(c.Kubeconfig) {
 		t.Fatalf("kubeconfig: %v, %v", info, err)
 	}
-	if _, took := up(t, c, spec, Reused); took > time.Second {
-		t.Errorf("reuse took %s, want less than 1s", took)
-	}
+	up(t, c, spec, Reused)
 
 	if err := os.WriteFile(c.Kubeconfig, []byte("{torn"), 0o644); err != nil {
 		t.Fatal(err)
@@ -100,7 +98,7 @@ func TestLifecycle(t *testing.T) {
 	}
 	evidence := ""
 	spec.BeforeDelete = func(_ context.Context, reason string) { evidence = reason }
-	if state, _ := up(t, c, spec, Recreated); state.Reason != evidence || evidence == "" {
+	if state := up(t, c, spec, Recreated); state.Reason != evidence || evidence == "" {
 		t.Errorf("evidence was taken for %q, recreated for %q", evidence, state.Reason)
 	}
 

@@ -142,7 +142,7 @@ func TestDeploy(t *testing.T) {
 	}
 
 	a, _, took, err := deploy(pause, "", true)
-	if err != nil || a.Changed() != 0 || took > time.Second {
+	if err != nil || a.Changed() != 0 {
 		t.Errorf("unchanged: %d changed in %s, %v", a.Changed(), took, err)
 	}
 
