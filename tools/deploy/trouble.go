@@ -169,14 +169,19 @@ func (w waiter) crash(ctx context.Context, p *corev1.Pod, s corev1.ContainerStat
 		remedy, errors.New(said))
 }
 
-// tail returns the last lines of the run of a container that crashed.
+// logsLost is what the kubelet answers instead of a log whose container it has
+// just removed, and not as an error.
+const logsLost = "unable to retrieve container logs"
+
+// tail returns the last lines of a run of a container that crashed. The run
+// before this one may be cleared away while it is asked for.
 func (w waiter) tail(ctx context.Context, p *corev1.Pod, container string) string {
 	lines := int64(20)
-	for _, previous := range []bool{true, false} {
+	for _, previous := range []bool{true, false, true} {
 		raw, err := w.client.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{
 			Container: container, Previous: previous, TailLines: &lines,
 		}).DoRaw(ctx)
-		if err == nil && len(raw) > 0 {
+		if err == nil && len(raw) > 0 && !strings.HasPrefix(string(raw), logsLost) {
 			return strings.TrimSpace(string(raw))
 		}
 	}
