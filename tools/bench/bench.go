@@ -83,14 +83,39 @@ const (
 	TenImages   = "ten images that share their base layers, cold"
 )
 
-var allCases = []string{ColdOne, Unchanged, SmallChange, BigChange, ColdThree, TenImages}
+// benchmark is a case: the ratio that meets its goal, the nodes that it needs,
+// and what measures it.
+type benchmark struct {
+	name string
+	goal float64
+	need int
+	run  func(*bench, context.Context, *Row) error
+}
+
+var benchmarks = []benchmark{
+	{ColdOne, 0.45, 1, (*bench).cold},
+	{Unchanged, 0.02, 1, (*bench).unchanged},
+	{SmallChange, 0.05, 1, changed("c")},
+	{BigChange, 0.6, 1, changed("b")},
+	{ColdThree, 0.35, 3, (*bench).cold},
+	{TenImages, 0.35, 1, (*bench).ten},
+}
+
+func caseNames() []string {
+	var names []string
+	for _, b := range benchmarks {
+		names = append(names, b.name)
+	}
+	return names
+}
 
 // CheckCases returns an error that names the first of them that is no case.
 func CheckCases(names []string) error {
+	all := caseNames()
 	for _, n := range names {
-		if !slices.Contains(allCases, n) {
+		if !slices.Contains(all, n) {
 			return failure.New(failure.Configuration, fmt.Sprintf("no benchmark is called %q", n),
-				"choose from, separated by semicolons: "+strings.Join(allCases, "; "), nil)
+				"choose from, separated by semicolons: "+strings.Join(all, "; "), nil)
 		}
 	}
 	return nil
@@ -125,25 +150,13 @@ func Run(ctx context.Context, o Options) (rows []Row, err error) {
 		clean := context.WithoutCancel(ctx)
 		err = errors.Join(err, b.forget(clean, b.Nodes), b.removeImages(clean), os.RemoveAll(dir))
 	}()
-	for _, c := range []struct {
-		name string
-		goal float64
-		need int
-		run  func(context.Context, *Row) error
-	}{
-		{ColdOne, 0.45, 1, b.cold},
-		{Unchanged, 0.02, 1, b.unchanged},
-		{SmallChange, 0.05, 1, b.changed("c")},
-		{BigChange, 0.6, 1, b.changed("b")},
-		{ColdThree, 0.35, 3, b.cold},
-		{TenImages, 0.35, 1, b.ten},
-	} {
+	for _, c := range benchmarks {
 		if len(o.Nodes) < c.need || (len(o.Cases) > 0 && !slices.Contains(o.Cases, c.name)) {
 			continue
 		}
 		row := Row{Case: c.name, Goal: c.goal, Nodes: c.need}
 		o.Progress(progress.Update{What: "bench", Line: c.name})
-		if err := c.run(ctx, &row); err != nil {
+		if err := c.run(b, ctx, &row); err != nil {
 			return rows, fmt.Errorf("benchmark %q: %w", c.name, err)
 		}
 		rows = append(rows, row)
@@ -188,8 +201,8 @@ func (b *bench) unchanged(ctx context.Context, row *Row) error {
 }
 
 // changed loads an image of which all but one layer is there.
-func (b *bench) changed(layer string) func(context.Context, *Row) error {
-	return func(ctx context.Context, row *Row) error {
+func changed(layer string) func(*bench, context.Context, *Row) error {
+	return func(b *bench, ctx context.Context, row *Row) error {
 		nodes := b.Nodes[:1]
 		before, err := b.image(ctx, "cold", 0)
 		if err != nil {

@@ -31,12 +31,9 @@ func Markdown(m Machine, rows []Row, runs int, when time.Time) string {
 		fmt.Fprintf(&b, "| %s | %.2f s | %.2f s | %.3f | %.2f | %s | %s | %s | %s |\n", r.Case, Median(r.Ordinary).Seconds(), Median(r.Ours).Seconds(),
 			r.Ratio(), r.Goal, met, humanize.Bytes(uint64(r.Bytes)), humanize.Bytes(uint64(r.MostMemory)), strings.Join(r.Strategies, ", ")) //nolint:gosec // not negative
 	}
-	var left []string
-	for _, name := range allCases {
-		if !slices.ContainsFunc(rows, func(r Row) bool { return r.Case == name }) {
-			left = append(left, name)
-		}
-	}
+	left := slices.DeleteFunc(caseNames(), func(name string) bool {
+		return slices.ContainsFunc(rows, func(r Row) bool { return r.Case == name })
+	})
 	if len(left) > 0 {
 		fmt.Fprintf(&b, "\nNot measured in this run: %s.\n", strings.Join(left, "; "))
 	}
