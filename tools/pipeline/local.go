@@ -78,9 +78,11 @@ func (s *session) testPackages(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(strings.Fields(out), func(pkg string) bool {
-		return slices.ContainsFunc(elsewhere, func(folder string) bool { return strings.Contains(pkg, folder) })
-	}), nil
+	return slices.DeleteFunc(strings.Fields(out), func(pkg string) bool { return under(pkg, elsewhere) }), nil
+}
+
+func under(pkg string, folders []string) bool {
+	return slices.ContainsFunc(folders, func(folder string) bool { return strings.Contains(pkg, folder) })
 }
 
 // goTestStep runs go test, at the same time on the packages in the folders
@@ -94,14 +96,17 @@ func (s *session) goTestStep(name string, beside []string, flags ...string) run.
 			if err != nil {
 				return run.Outcome{}, err
 			}
-			groups := map[bool][]string{}
+			var apart, others []string
 			for _, pkg := range packages {
-				apart := slices.ContainsFunc(beside, func(folder string) bool { return strings.Contains(pkg, folder) })
-				groups[apart] = append(groups[apart], pkg)
+				if under(pkg, beside) {
+					apart = append(apart, pkg)
+				} else {
+					others = append(others, pkg)
+				}
 			}
 			var tests sync.WaitGroup
 			var errs [2]error
-			for i, group := range [][]string{groups[false], groups[true]} {
+			for i, group := range [][]string{others, apart} {
 				if len(group) == 0 {
 					continue
 				}
