@@ -83,14 +83,15 @@ func (l *loader) unpackable(targets []*target, img *content) bool {
 		}
 		sizes[size] = true
 	}
+	chains := node.ChainIDs(diffIDs)
 	for _, t := range targets {
-		for i, chain := range node.ChainIDs(diffIDs) {
+		if !t.inv.Unpacks {
+			return false
+		}
+		for i, chain := range chains {
 			if !t.inv.Snapshots[chain] && t.inv.Blobs[diffIDs[i]] {
 				return false
 			}
-		}
-		if !t.inv.Unpacks {
-			return false
 		}
 	}
 	return true

@@ -59,19 +59,19 @@ func NewManifest(config []byte, layers []ocispec.Descriptor) (*Manifest, error) 
 	return &Manifest{MediaType: m.MediaType, Raw: raw, Config: m.Config, Layers: layers}, nil
 }
 
-// Archive writes one image as an OCI image layout in a tar stream.
+// archive writes one image as an OCI image layout in a tar stream.
 //
 // Layers may be left out if the receiver has them: containerd looks a
 // manifest's blobs up in its own store. The index comes last, so that a
 // stream that is cut is not an image. containerd finds blobs by the digest of
 // what it received, not by their path in the archive.
-type Archive struct {
+type archive struct {
 	tw *tar.Writer
 }
 
-// NewArchive starts an archive on w.
-func NewArchive(w io.Writer) (*Archive, error) {
-	a := &Archive{tw: tar.NewWriter(w)}
+// newArchive starts an archive on w.
+func newArchive(w io.Writer) (*archive, error) {
+	a := &archive{tw: tar.NewWriter(w)}
 	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func NewArchive(w io.Writer) (*Archive, error) {
 	return a, a.file(ocispec.ImageLayoutFile, layout)
 }
 
-func (a *Archive) file(name string, data []byte) error {
+func (a *archive) file(name string, data []byte) error {
 	if err := a.tw.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
 		return err
 	}
@@ -88,19 +88,19 @@ func (a *Archive) file(name string, data []byte) error {
 }
 
 // begin starts an entry, whose data the caller then writes.
-func (a *Archive) begin(b Blob) error {
+func (a *archive) begin(b Blob) error {
 	return a.tw.WriteHeader(&tar.Header{
 		Name: ocispec.ImageBlobsDir + "/sha256/" + b.Key, Mode: 0o644, Size: b.Size, Typeflag: tar.TypeReg,
 	})
 }
 
 // Write writes the data of the blob that was begun.
-func (a *Archive) Write(p []byte) (int, error) { return a.tw.Write(p) }
+func (a *archive) Write(p []byte) (int, error) { return a.tw.Write(p) }
 
-func (a *Archive) end(Blob, *overlay) error { return nil }
+func (a *archive) end(Blob, *overlay) error { return nil }
 
 // finish writes configuration and manifest and names the image.
-func (a *Archive) finish(m *Manifest, config []byte, names []string) error {
+func (a *archive) finish(m *Manifest, config []byte, names []string) error {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	for _, n := range names {
 		index.Manifests = append(index.Manifests, ocispec.Descriptor{

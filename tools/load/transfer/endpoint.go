@@ -36,8 +36,8 @@ type Receiver interface {
 }
 
 // Endpoint is the part of an OCI registry that a push needs. It stores
-// nothing: blobs pass through. (The registry package of go-containerregistry holds each upload in memory, which a layer of two
-// gigabytes does not allow.)
+// nothing: blobs pass through. (The registry package of go-containerregistry
+// holds each upload in memory, which a layer of two gigabytes does not allow.)
 type Endpoint struct {
 	token    string
 	listener net.Listener

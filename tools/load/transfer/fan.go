@@ -96,7 +96,7 @@ func (f *Fan) Blob(blob Blob, r io.Reader) error {
 	}
 	var to []*Branch
 	for _, b := range f.Branches {
-		if b.err == nil && (id == "" || !b.Skip[id]) && f.each(b, func() error { return b.form.begin(blob) }) {
+		if b.err == nil && (id == "" || !b.Skip[id]) && f.within(b, func() error { return b.form.begin(blob) }) {
 			to = append(to, b)
 		}
 	}
@@ -109,7 +109,7 @@ func (f *Fan) Blob(blob Blob, r io.Reader) error {
 		left -= int64(n)
 		alive := to[:0]
 		for _, b := range to {
-			if f.each(b, func() error { _, err := b.form.Write(buf[:n]); return err }) {
+			if f.within(b, func() error { _, err := b.form.Write(buf[:n]); return err }) {
 				b.bytes += int64(n)
 				alive = append(alive, b)
 			}
@@ -132,19 +132,19 @@ func (f *Fan) Blob(blob Blob, r io.Reader) error {
 		return fmt.Errorf("blob %s: %w", blob.Key, err)
 	}
 	for _, b := range to {
-		f.each(b, func() error { return b.form.end(blob, o) })
+		f.within(b, func() error { return b.form.end(blob, o) })
 	}
 	return nil
 }
 
-// each does something in a branch, which fails with it.
-func (f *Fan) each(b *Branch, do func() error) bool {
+// within does something in a branch, which fails with it.
+func (f *Fan) within(b *Branch, do func() error) bool {
 	var err error
 	if b.form == nil {
 		if f.Unpack {
 			b.form = &unpacked{w: b.Lane}
 		} else {
-			b.form, err = NewArchive(b.Lane)
+			b.form, err = newArchive(b.Lane)
 		}
 	}
 	if err == nil {
@@ -159,7 +159,7 @@ func (f *Fan) each(b *Branch, do func() error) bool {
 // Finish completes the image in every branch left.
 func (f *Fan) Finish(m *Manifest, config []byte, names []string) {
 	for _, b := range f.Branches {
-		if b.err == nil && f.each(b, func() error { return b.form.finish(m, config, names) }) {
+		if b.err == nil && f.within(b, func() error { return b.form.finish(m, config, names) }) {
 			b.Lane.CloseWrite(nil)
 		}
 	}

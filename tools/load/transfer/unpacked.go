@@ -44,7 +44,7 @@ func (u *unpacked) finish(m *Manifest, config []byte, names []string) error {
 	if _, err := io.WriteString(u.w, "import\n"); err != nil {
 		return err
 	}
-	a, err := NewArchive(u.w)
+	a, err := newArchive(u.w)
 	if err != nil {
 		return err
 	}
