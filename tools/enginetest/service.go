@@ -47,7 +47,7 @@ func Podman5(t testing.TB) *Service {
 	t.Helper()
 	Connect(t, host.Podman) // packages, and the settings this host needs
 	sweepPodman5(t)
-	s := newService(t, podman5(t), "/var/tmp", podman5Prefix)
+	s := newService(t, podman5(t), podman5Prefix)
 	conf := "[network]\nnetwork_config_dir = \"" + s.dir + "/networks\"\ndefault_subnet = \"10.119.0.0/16\"\n" +
 		"[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n"
 	bin := filepath.Join(s.dir, "bin") // where Kind finds it under its usual name
@@ -82,7 +82,7 @@ func PodmanService(t testing.TB) *Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newService(t, program, "", "podman-")
+	s := newService(t, program, "kubernaut-e2e-service-")
 	t.Cleanup(func() {
 		if err := s.remove(); err != nil {
 			t.Errorf("remove the test's service: %v", err)
@@ -94,13 +94,18 @@ func PodmanService(t testing.TB) *Service {
 }
 
 // newService makes its folder. The caller removes it.
-func newService(t testing.TB, program, parent, prefix string) *Service {
+func newService(t testing.TB, program, prefix string) *Service {
 	t.Helper()
-	dir, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", prefix, os.Getpid()))
+	dir, err := os.MkdirTemp("/var/tmp", fmt.Sprintf("%s%d-", prefix, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Service{Socket: filepath.Join(dir, "podman.sock"), Program: program, t: t, dir: dir, env: host.LocalPodman(os.Environ())}
+	spool := filepath.Join(dir, "tmp") // a killed Podman leaves what it was writing
+	if err := os.Mkdir(spool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &Service{Socket: filepath.Join(dir, "podman.sock"), Program: program, t: t, dir: dir,
+		env: append(host.LocalPodman(os.Environ()), "TMPDIR="+spool)}
 }
 
 // Env is the environment of those who use the service, as the test has it.

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,6 +98,11 @@ func (h *host) startPodman(ctx context.Context) (*endpoint, error) {
 		return nil, err
 	}
 	d.Path = path
+	spool, err := h.newSpool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.Env = append(d.Env, "TMPDIR="+spool)
 	if err := h.announce(Change{Kind: KindService, What: d.url(), Why: "no Podman service answers; log in " + d.LogFile()}); err != nil {
 		return nil, err
 	}
@@ -108,6 +114,34 @@ func (h *host) startPodman(ctx context.Context) (*endpoint, error) {
 			fmt.Sprintf("see %s; try `podman info`", d.LogFile()), err)
 	}
 	return &endpoint{provider: Podman, url: d.url(), source: "service of kubernaut-e2e"}, nil
+}
+
+// newSpool makes the folder that a service of ours is to use for temporary
+// files. A service that is killed leaves whole layers there: the folder of the
+// one before goes.
+func (h *host) newSpool(ctx context.Context) (string, error) {
+	all, err := h.readRecord()
+	if err != nil {
+		return "", err
+	}
+	var errs []error
+	all = slices.DeleteFunc(all, func(c Change) bool {
+		if c.Kind != KindSpool {
+			return false
+		}
+		_, keep, err := h.undo(ctx, c)
+		errs = append(errs, err)
+		return !keep
+	})
+	if err := errors.Join(append(errs, h.writeRecord(all))...); err != nil {
+		return "", err
+	}
+	// Podman's own choice of a parent: layers are large, and /tmp may be memory.
+	dir := filepath.Join(cmp.Or(h.getenv("TMPDIR"), filepath.Join(h.root, "var/tmp")), fmt.Sprintf("kubernaut-e2e-%d", time.Now().UnixNano()))
+	if err := h.announce(Change{Kind: KindSpool, What: dir, Why: "temporary files of our Podman service"}); err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o700)
 }
 
 // outdated says that our service runs with a configuration that an earlier

@@ -19,6 +19,7 @@ const (
 	KindDirectory Kind = "directory" // a folder; removed by Undo if it is empty
 	KindPackage   Kind = "package"   // installed software; kept, and said so
 	KindData      Kind = "data"      // a folder with all that is in it; removed by Undo
+	KindSpool     Kind = "spool"     // a folder for an engine's temporary files; removed by Undo
 	KindBridge    Kind = "bridge"    // a network bridge that our dockerd made; removed by Undo
 	KindMachine   Kind = "machine"   // a Podman machine; kept, and said so
 	KindSysctl    Kind = "sysctl"    // a kernel setting, NAME=VALUE; set back by Undo

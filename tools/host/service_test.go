@@ -39,6 +39,7 @@ func realPodman(t *testing.T) Options {
 			o.Environ = append(o.Environ, kv)
 		}
 	}
+	o.Environ = append(o.Environ, "TMPDIR="+dir)
 	t.Cleanup(func() {
 		if _, err := Undo(context.Background(), o); err != nil {
 			t.Errorf("undo: %v", err)
@@ -58,6 +59,16 @@ func ownService(t *testing.T, o Options) Connection {
 		t.Skipf("SKIP-FOREIGN-SERVICE: %s answers here, so no service of ours is started", c.URL)
 	}
 	return c
+}
+
+// spools are the folders of temporary files that services of o have now.
+func spools(t *testing.T, o Options) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(o.StateDir), "kubernaut-e2e-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func pid(t *testing.T, o Options) int {
@@ -90,13 +101,21 @@ func TestServiceLife(t *testing.T) {
 		t.Errorf("call with our own CONTAINER_HOST: %+v, %v", third, err)
 	}
 
-	// Killed, as a fault would: the next call heals it, with stale pid and socket in place.
+	// Killed, as a fault would: the next call heals it, with stale pid and socket
+	// in place, and removes what it was writing.
+	left := filepath.Join(spools(t, o)[0], "layer")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := syscall.Kill(firstPID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	healed, err := EnsureEngine(t.Context(), inside)
 	if err != nil || !healed.Started || pid(t, o) == firstPID {
 		t.Errorf("after SIGKILL: %+v, %v", healed, err)
+	}
+	if fileExists(left) || len(spools(t, o)) != 1 {
+		t.Errorf("temporary files of the killed service: %q", spools(t, o))
 	}
 
 	before := pid(t, o)
@@ -113,6 +132,9 @@ func TestServiceLife(t *testing.T) {
 	}
 	if fileExists(o.RuntimeDir) {
 		t.Error("the runtime folder is still there")
+	}
+	if left := spools(t, o); len(left) > 0 {
+		t.Errorf("temporary files are still there: %q", left)
 	}
 	if done, err = Undo(t.Context(), o); err != nil || strings.Contains(strings.Join(done, "\n"), "stopped") {
 		t.Errorf("second undo: %q, %v", done, err)

@@ -105,6 +105,14 @@ func (h *host) undo(ctx context.Context, c Change) (line string, keep bool, err 
 			return "", true, fmt.Errorf("remove %s: %w", c.What, err)
 		}
 		return "removed " + c.What, false, nil
+	case KindSpool:
+		if !fileExists(c.What) {
+			return "", false, nil
+		}
+		if err := os.RemoveAll(c.What); err != nil {
+			return "", true, fmt.Errorf("remove the engine's temporary files: %w", err)
+		}
+		return "removed " + c.What, false, nil
 	case KindBridge:
 		if !fileExists(filepath.Join(h.root, "sys/class/net", c.What)) {
 			return "", false, nil
