@@ -156,10 +156,13 @@ func Run(ctx context.Context, o Options) (rows []Row, err error) {
 		}
 		row := Row{Case: c.name, Goal: c.goal, Nodes: c.need}
 		o.Progress(progress.Update{What: "bench", Line: c.name})
-		if err := c.run(b, ctx, &row); err != nil {
+		err := c.run(b, ctx, &row)
+		if len(row.Ours) > 0 {
+			rows = append(rows, row)
+		}
+		if err != nil {
 			return rows, fmt.Errorf("benchmark %q: %w", c.name, err)
 		}
-		rows = append(rows, row)
 	}
 	return rows, nil
 }

@@ -24,8 +24,8 @@ func TestMarkdownSaysWhatMissedItsGoal(t *testing.T) {
 		{Case: Unchanged, Goal: 0.02, Ordinary: []time.Duration{40 * time.Second}, Ours: []time.Duration{400 * time.Millisecond}},
 		{Case: ColdOne, Goal: 0.45, Ordinary: []time.Duration{40 * time.Second}, Ours: []time.Duration{20 * time.Second}, Bytes: 2e9, Strategies: []string{"thin"}},
 	}
-	text := Markdown(Machine{Host: "a host"}, rows, 1, time.Unix(0, 0))
-	for _, want := range []string{"| unchanged | 40.00 s | 0.40 s | 0.010 | 0.02 | yes |", "| 0.500 | 0.45 | no | 2.0 GB |", "Not measured in this run: " + SmallChange} {
+	text := Markdown(Machine{Host: "a host"}, rows, time.Unix(0, 0))
+	for _, want := range []string{"| unchanged | 1 | 40.00 s | 0.40 s | 0.010 | 0.02 | yes |", "| 0.500 | 0.45 | no | 2.0 GB |", "Not measured in this run: " + SmallChange} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

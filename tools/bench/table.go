@@ -16,19 +16,19 @@ type Machine struct {
 }
 
 // Markdown is the table of docs/benchmarks.md.
-func Markdown(m Machine, rows []Row, runs int, when time.Time) string {
+func Markdown(m Machine, rows []Row, when time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Loading images: measurements\n\n")
 	fmt.Fprintf(&b, "Made by `mage bench` on %s: %s, %d cores, %s/%s; engine %s, Kind %s, Kubernetes %s, containerd %s.\n",
 		when.UTC().Format(time.DateOnly), m.Host, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, m.Engine, m.Kind, m.Kubernetes, m.Containerd)
-	fmt.Fprintf(&b, "Medians of %d runs, both ways alternating in the same run. Ordinary: `podman save -o` and Kind's `load image-archive`.\n\n", runs)
-	b.WriteString("| case | ordinary | ours | ratio | goal | met | image data sent | our peak memory | strategy |\n|---|---:|---:|---:|---:|---|---:|---:|---|\n")
+	fmt.Fprintf(&b, "Medians, both ways alternating in the same run. Ordinary: `podman save -o` and Kind's `load image-archive`.\n\n")
+	b.WriteString("| case | runs | ordinary | ours | ratio | goal | met | image data sent | our peak memory | strategy |\n|---|---:|---:|---:|---:|---:|---|---:|---:|---|\n")
 	for _, r := range rows {
 		met := "no"
 		if r.Ratio() <= r.Goal {
 			met = "yes"
 		}
-		fmt.Fprintf(&b, "| %s | %.2f s | %.2f s | %.3f | %.2f | %s | %s | %s | %s |\n", r.Case, Median(r.Ordinary).Seconds(), Median(r.Ours).Seconds(),
+		fmt.Fprintf(&b, "| %s | %d | %.2f s | %.2f s | %.3f | %.2f | %s | %s | %s | %s |\n", r.Case, len(r.Ours), Median(r.Ordinary).Seconds(), Median(r.Ours).Seconds(),
 			r.Ratio(), r.Goal, met, humanize.Bytes(uint64(r.Bytes)), humanize.Bytes(uint64(r.MostMemory)), strings.Join(r.Strategies, ", ")) //nolint:gosec // not negative
 	}
 	left := slices.DeleteFunc(caseNames(), func(name string) bool {

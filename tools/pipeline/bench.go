@@ -50,7 +50,7 @@ func Bench(ctx context.Context, runs *int, cases *string) error {
 }
 
 func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step {
-	return run.Step{Name: "bench", Phase: failure.Load, Budget: 80 * time.Minute, Stall: 15 * time.Minute,
+	return run.Step{Name: "bench", Phase: failure.Load, Budget: 150 * time.Minute, Stall: 15 * time.Minute,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			reconnect := func(ctx context.Context) error { return s.connect(ctx, report) }
 			options.Engine, options.Provider, options.Cluster = benchEngine{loadEngine{s.engine, reconnect}}, s.connection.Provider, def.Cluster
@@ -62,7 +62,7 @@ func (s *session) benchStep(def settings.Suite, options bench.Options) run.Step 
 			// What was measured is kept, also if it was not all.
 			machine := bench.Machine{Host: osName(), Engine: s.describeEngine(), Kind: moduleVersion("sigs.k8s.io/kind"), Kubernetes: s.node.KubernetesVersion,
 				Containerd: s.containerd(context.WithoutCancel(ctx))}
-			text := bench.Markdown(machine, rows, options.Runs, time.Now())
+			text := bench.Markdown(machine, rows, time.Now())
 			err = errors.Join(err, os.WriteFile(filepath.Join(s.root, benchFile), []byte(text), 0o644))
 			return run.Outcome{Detail: benchFile}, err
 		}}
