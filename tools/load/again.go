@@ -101,7 +101,7 @@ func (r *Request) load(ctx context.Context, src *source) ([]Result, error) {
 // unproven are results that err has made worthless.
 func unproven(results []Result, err error) ([]Result, error) {
 	for i := range results {
-		results[i].Verified, results[i].Err = false, fmt.Errorf("node %s: %w", results[i].Node, err)
+		results[i].Verified, results[i].Err = false, at(results[i].Node, err)
 	}
 	return results, err
 }

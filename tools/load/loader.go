@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -78,7 +79,7 @@ func (l *loader) run(ctx context.Context) ([]Result, error) {
 			if t.err == nil {
 				t.err = errors.New("not loaded, and no strategy was tried")
 			}
-			t.res.Err = fmt.Errorf("node %s: %w", t.node.Name(), t.err)
+			t.res.Err = at(t.node.Name(), t.err)
 			failed = append(failed, t.res.Err)
 			l.note(Event{Kind: "fail", Node: t.node.Name(), Strategy: t.res.Strategy, Bytes: t.res.Bytes, Err: t.err})
 		}
@@ -155,9 +156,17 @@ func (l *loader) attempts(ctx context.Context, s strategy) {
 // open returns an error while a node is neither proven nor beyond help.
 func (l *loader) open() error {
 	for _, t := range l.pending() {
-		return fmt.Errorf("node %s: %w", t.node.Name(), t.err)
+		return at(t.node.Name(), t.err)
 	}
 	return nil
+}
+
+// at names the node, unless err begins with its name.
+func at(node string, err error) error {
+	if strings.HasPrefix(err.Error(), "node "+node) {
+		return err
+	}
+	return fmt.Errorf("node %s: %w", node, err)
 }
 
 func (l *loader) pending() []*target {

@@ -16,7 +16,7 @@ import (
 // lookTimeout bounds one question to a node.
 const lookTimeout = 45 * time.Second
 
-func humanBytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) } //nolint:gosec // not negative
+func humanBytes(n int64) string { return humanize.SIWithDigits(float64(max(0, n)), 1, "B") }
 
 // look asks the node afresh; t.inv is nil if it did not answer, and the
 // target is verified if the image turns out to be there.

@@ -143,7 +143,7 @@ func TestRefused(t *testing.T) {
 		class failure.Class
 		says  []string
 	}{
-		{name, full, failure.Resources, []string{"node full", "102 kB free", "2.0 MB"}},
+		{name, full, failure.Resources, []string{"node full has 102.4 kB free", "needs 2 MB there"}},
 		{name, arm, failure.ImageReference, []string{"linux/amd64", "arm64", "--platform"}},
 		{"localhost/none:1", full, failure.ImageReference, []string{"localhost/none:1"}},
 		{"UPPER CASE", full, failure.ImageReference, []string{"not an image reference"}},
@@ -162,6 +162,9 @@ func TestRefused(t *testing.T) {
 			if !strings.Contains(err.Error(), s) {
 				t.Errorf("%q: %v does not say %q", tc.ref, err, s)
 			}
+		}
+		if twice := "node full: node full"; strings.Contains(err.Error(), twice) {
+			t.Errorf("%q: the node is named twice: %v", tc.ref, err)
 		}
 		if tc.node.imports > 0 {
 			t.Errorf("%q: something was sent", tc.ref)
