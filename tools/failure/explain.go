@@ -124,7 +124,7 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 		}
 		if f, ok := s.match(e); ok {
 			d := s.diagnose(e, f)
-			if other := d.weigh(e); other.Signature != d.Signature {
+			if other := d.weigh(e, s.Tier == byCause && s.Where == "anywhere"); other.Signature != d.Signature {
 				return other, e, found{}
 			}
 			return d, e, f
@@ -133,7 +133,7 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 	if !bad {
 		return unknown(phase), e, found{}
 	}
-	return unknown(phase).weigh(e), e, found{}
+	return unknown(phase).weigh(e, false), e, found{}
 }
 
 func unknown(p Phase) Diagnosis {

@@ -18,6 +18,7 @@ var (
 	specMarks = mustCompile(`(?m)`, `\[It\]|\[FAIL(?:ED)?\]|\[PANICKED!?\]|\[TIMEDOUT\]|^\s*--- FAIL: |^=== (?:RUN|CONT|NAME)|^FAIL\t|^\s*Expected$|to have occurred$|Expected success, but got an error|<\*?[\w.]+ \| (?:0x|len:)|^\s*occurred$|^E   +\S|AssertionError|^FAIL: \S+_test\.go|_test\.go:\d+: |c\.Assert\(|^\s*Error Trace:|\d: FAIL: |Test Suite Failed|^FAIL! -- |^ginkgo run failed|Found no test suites|^test failed\b|Your Test Panicked|^Ginkgo (?:detected|CLI)|Timed out after [\d.]+s|^\s*● .* › |\d+ (?:passed|failed) in [\d.]+s|Tests run: \d+|\[Test worker\]|^not ok \d|in test file \S+|Failure/Error:|^\s*\d+ fail(?:ed|ing)$|^test \S+ \.\.\. FAILED|^test result: FAILED|thresholds on metrics|^=+ (?:FAILURES|ERRORS|short test summary)`)
 	setupMark = mustCompile(`(?m)`, `\[?(?:Synchronized)?(?:Before|After)Suite\]?|(?:Before|After)Suite node failed|TestMain|errors? at setup of|conftest\.py`)
 	itMarks   = mustCompile(`(?m)`, `In \[(?:It|BeforeEach|JustBeforeEach|AfterEach|DeferCleanup \(Each\))\]|\[It\] \S|^\s*--- FAIL: `)
+	deploying = mustCompile(`(?i)`, `\bpods? (?:should|must|has to|have to|ought to|not)\b[^\n]{0,20}\bready\b|waiting for [\w -]{1,40} (?:pods?|deployments?)\b|waiting for \w+ to be ready|^\s*(?:deployment|statefulset)\.apps/\S+ created|error: timed out waiting for the condition on pods/`)
 )
 
 // placeOf tells a test framework's output from a tool's. A suite's set-up
@@ -28,6 +29,8 @@ func placeOf(lines []string, text, lower string, p Phase) place {
 		return setup
 	case framed && itMarks.in(text, lower):
 		return spec
+	case framed && p == "" && deploying.in(text, lower):
+		return setup
 	case framed && p != Suite && p != Build && p != "":
 		return setup
 	case framed, p == Suite && hasFault(lines, faultWords):

@@ -179,7 +179,7 @@ func (s *signature) findAny(e *excerpt, f *found) bool {
 func (s *signature) fits(e *excerpt) bool {
 	switch s.Where {
 	case "":
-		if e.place == spec {
+		if e.place == spec && (e.tests || s.Tier != byCause) {
 			return false
 		}
 	case "setup":

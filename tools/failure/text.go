@@ -29,7 +29,7 @@ type excerpt struct {
 var (
 	escapes  = regexp.MustCompile(`\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()][A-Z0-9]|[=>])`)
 	prefixes = regexp.MustCompile(`^(?:\x{FEFF}|##\[[a-z]+\]|::(?:error|warning|notice|debug)[^:]*::|\[?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]? ?|\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? |\d\d:\d\d |[A-Z]\d{4} \d\d:\d\d:\d\d\.\d+\] |std(?:out|err) [FP] |(?:Step #\d+ - "[^"]*": ?)+|[^\t]{1,60}\t(?:[^\t]{1,60}\t)?\d{4}-\d\d-\d\dT[\d:.]+Z |> |#\d+ \d+\.\d+ |[\w.-]{1,40}\s+\| )+`)
-	harmless = mustCompile(`(?i)`, `\[WARNING [A-Z]|level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: |^\W*(?:if|in case|when) (?:you|the|your|this|it)\b|^see (?:the|also|https?:)`)
+	harmless = mustCompile(`(?i)`, `\[WARNING [A-Z]|\[preflight\] WARNING: |level=warning.*(?:CNI config|cgroup|deprecat|"version" is obsolete)|WARN\[\d+\].*(?:deprecat|obsolete|cgroup-manager|lingering|no logind session)|DEPRECATED: |deprecation|cgroup v1 support is in maintenance|platform \(.*\) does not match|pip's dependency resolver|running pip as the 'root' user|npm (?:warn|notice)|debconf: |^\W*(?:if|in case|when) (?:you|the|your|this|it)\b|^see (?:the|also|https?:)`)
 
 	// Words of which a line of a fault has at least one; lower case.
 	faultWords = []string{"error", "fail", "fatal", "panic", "killed", "denied", "refused", "exceeded", "timeout",

@@ -16,7 +16,7 @@ var retrain = flag.Bool("train", false, "write model.tsv from the labelled outpu
 
 const (
 	rounds = 30
-	decay  = 1e-4
+	decay  = 1e-5
 	speed  = 0.5
 )
 
@@ -191,7 +191,7 @@ func TestModelOnOutputsItHasNotSeen(t *testing.T) {
 			if s.Class == Unknown {
 				continue
 			}
-			d := unknown(s.Phase).weighBy(m, prepare(s.Text, s.Phase))
+			d := unknown(s.Phase).weighBy(m, prepare(s.Text, s.Phase), false)
 			n++
 			if d.Class == s.Class {
 				right++

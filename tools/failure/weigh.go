@@ -9,7 +9,7 @@ import (
 // voice is how much a signature's word counts against the model's: the
 // logarithm of odds. All numbers here were chosen on outputs that neither the
 // signatures nor the model had seen.
-var voice = map[string]float64{"high": 3, "medium": 2, "low": 0.5}
+var voice = map[string]float64{"certain": 5, "high": 3, "medium": 2, "low": 0.5}
 
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
@@ -22,26 +22,30 @@ const (
 // weigh puts what a signature says of e beside what the model has learnt from
 // labelled outputs. Where they agree, or the signature is the surer, d stays.
 // The model never makes infrastructure of what may be a test's failure.
-func (d Diagnosis) weigh(e *excerpt) Diagnosis {
+func (d Diagnosis) weigh(e *excerpt, certain bool) Diagnosis {
 	m, err := modelLoaded()
 	if err != nil { // a test keeps the file right; a broken one must still not break a run
 		return d
 	}
-	return d.weighBy(m, e)
+	return d.weighBy(m, e, certain)
 }
 
-func (d Diagnosis) weighBy(m model, e *excerpt) Diagnosis {
+func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 	odds := m.odds(features(e))
 	sure := map[Class]float64{}
 	for i, o := range outcomes {
 		sure[o.class] += odds[i]
 	}
+	loud := voice[d.Confidence]
+	if certain {
+		loud = voice["certain"]
+	}
 	best, most := d.Class, math.Inf(-1)
 	for _, c := range classes {
 		score := math.Log(max(sure[c], 1e-6))
 		if c == d.Class {
-			score += voice[d.Confidence]
-			if c.infrastructure() {
+			score += loud
+			if c.infrastructure() && !certain {
 				score -= lean
 				if e.place == spec && e.tests {
 					score -= doubt
