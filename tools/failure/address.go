@@ -59,7 +59,7 @@ var faults = []struct {
 var (
 	targets = regexp.MustCompile(`(?i)\b(?:https?|http\+docker|tcp|unix|ssh|npipe|grpc|wss?|fd)://[^\s"'<>\\,]+|\bdial (?:unix|tcp[46]?|udp) [^\s,]*[^\s,:]|\blookup [^\s:]+|connect(?:ion)? to [\w.-]*[.:][\w.\[\]:-]*\w(?: \([\d.:a-f]+\))?(?: port \d+)?|could not resolve(?: host)?:? '?[\w.-]+|\\\\\.\\pipe\\\S+|//\./pipe/\S+|\bhost='?[\w.-]+|"?[\w-]+(?:\.[\w-]+)+:\d+|\b[\w.-]+:\d{2,5}\b|/[\w./-]+\.sock\b|/[\w./-]*/libpod/socket/[\w./-]+`)
 
-	engineAt   = regexp.MustCompile(`(?i)://d/|http\+docker://|/libpod/|:237[56]\b|/v1\.\d+/(?:build|containers|images|exec|info|version|networks|volumes|events|auth|_ping|session|grpc|ping|plugins)|/_ping|%2f\S*sock|(?:docker|podman|buildkitd?|colima|lima|rd|orbstack|crio|nerdctl|dockerd)\S*\.sock|docker_?engine|com\.docker\.docker/|containerd-shim/|pipe/docker|pipe.podman|^ssh://|/build\?buildargs`)
+	engineAt   = regexp.MustCompile(`(?i)://d/|//unix\.sock/|//localhost:80/v\d|http\+docker://|/libpod/|:237[56]\b|/v1\.\d+/(?:build|containers|images|exec|info|version|networks|volumes|events|auth|_ping|session|grpc|ping|plugins)|/_ping|%2f\S*sock|(?:docker|podman|buildkitd?|colima|lima|rd|orbstack|crio|nerdctl|dockerd)\S*\.sock|docker_?engine|com\.docker\.docker/|containerd-shim/|pipe/docker|pipe.podman|^ssh://|/build\?buildargs`)
 	criAt      = regexp.MustCompile(`(?i)(?:containerd|cri-dockerd|crio|dockershim)\S*\.sock`)
 	machineAt  = regexp.MustCompile(`(?i)/vm/state|/vm/inspect|qmp_\S*\.sock|gvproxy\S*\.sock|vfkit`)
 	apiAt      = regexp.MustCompile(`(?i):644[34]\b|^https://(?:127\.0\.0\.1|localhost|0\.0\.0\.0|\[::1\]|host\.docker\.internal|[\w-]+-(?:control-plane|serverlb|server-\d)|192\.168\.\d+\.\d+|172\.1[6-9]\.\d+\.\d+):\d+/(?:api(?:\?|$|/v1/(?:namespaces|nodes|pods|services|events|configmaps|secrets|serviceaccounts|persistent|resourcequotas|endpoints|componentstatuses)\b)|apis(?:\?|/|$)|version|openapi/v[23]|(?:ready|live|health)z)|^https://[^/]+/api/v1/namespaces/|^https://[^/]+/apis/[\w.]+/v\d\w*/|\bkubernetes\.default|10\.(?:96|43)\.0\.1:443|:23(?:79|80)\b`)
@@ -146,7 +146,7 @@ func ownerOf(t, line string) owner {
 	}
 	private := privateAt.MatchString(host)
 	switch {
-	case host == "":
+	case strings.Trim(host, "0123456789") == "": // none, or the hour of a time
 		return ""
 	case strings.Contains(host, ".svc"), strings.HasSuffix(host, ".invalid"): // RFC 2606: no such name by intent
 		return ofProduct

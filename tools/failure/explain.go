@@ -117,23 +117,43 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 	if endedWell(e.full) && !failedTests.in(e.plain, e.lower) {
 		return unknown(phase), e, found{}
 	}
+	s, f := decide(all, e)
+	if s == nil {
+		if !troubled(e) {
+			return unknown(phase), e, found{}
+		}
+		return unknown(phase).weigh(e, false), e, found{}
+	}
+	d := s.diagnose(e, f)
+	if other := d.weigh(e, s.certain()); other.Signature != d.Signature {
+		return other, e, found{}
+	}
+	return d, e, f
+}
+
+// decide returns the first signature that fits, or nil. In a spec, one that is
+// certain goes before those that are not.
+func decide(all []*signature, e *excerpt) (*signature, found) {
+	var first *signature
+	var at found
 	bad := troubled(e)
 	for _, s := range all {
 		if !bad && (s.Tier == byWrapper || s.Tier == byPhase) {
 			break // nothing went wrong that a caller's words could be about
 		}
-		if f, ok := s.match(e); ok {
-			d := s.diagnose(e, f)
-			if other := d.weigh(e, s.Tier == byCause && s.Where == "anywhere"); other.Signature != d.Signature {
-				return other, e, found{}
-			}
-			return d, e, f
+		if first != nil && !s.certain() {
+			continue
+		}
+		f, ok := s.match(e)
+		switch {
+		case !ok:
+		case s.certain() || e.place != spec:
+			return s, f
+		case first == nil:
+			first, at = s, f
 		}
 	}
-	if !bad {
-		return unknown(phase), e, found{}
-	}
-	return unknown(phase).weigh(e, false), e, found{}
+	return first, at
 }
 
 func unknown(p Phase) Diagnosis {

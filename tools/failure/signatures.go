@@ -157,6 +157,11 @@ func (s *signature) match(e *excerpt) (found, bool) {
 	return f, true
 }
 
+// certain says whether s is about something that no product says of itself.
+func (s *signature) certain() bool {
+	return s.Where == "anywhere" && (s.Tier == byCause || s.Tier == byAddress)
+}
+
 // findAny notes the first place where one of the alternatives matches.
 func (s *signature) findAny(e *excerpt, f *found) bool {
 	var first []int

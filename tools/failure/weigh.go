@@ -9,7 +9,7 @@ import (
 // voice is how much a signature's word counts against the model's: the
 // logarithm of odds. All numbers here were chosen on outputs that neither the
 // signatures nor the model had seen.
-var voice = map[string]float64{"certain": 5, "high": 3, "medium": 2, "low": 0.5}
+var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
 
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
