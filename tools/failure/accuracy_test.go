@@ -84,8 +84,12 @@ func measure(t testing.TB, all []sample, withPhase bool) score {
 // invented names. Each batch was labelled before the classifier saw it, and got,
 // blind and in order, 76 65 70 75 81 68 85 76 88 76 78 66 % of the classes
 // right and 83 86 84 92 83 85 93 84 85 86 90 72 % of the retries; then the signatures were made to
-// cover what they had missed. Batches 13 to 16 taught the model alone. The bounds are what
-// is reached since; what to expect of other outputs, TestModelOnOutputsItHasNotSeen says.
+// cover what they had missed. Batches 13 to 17 taught the model alone at first. Batches
+// 18 to 21 got, blind, 84 86 78 82 % of the classes and 84 78 78 81 % of the
+// retries; with what the first three of them taught, the fourth got 86 and 84 %.
+// The bounds are what is reached since; what to expect of other outputs,
+// TestModelOnOutputsItHasNotSeen says. Retries are bound lower: outputs of the
+// same words were labelled retry by one and heal-then-retry by another.
 func TestReportedOutputs(t *testing.T) {
 	all := samples(t, filepath.Join("testdata", "reported.jsonl"))
 	for i := range len(all) / slower { // spread, since they stand batch by batch
@@ -95,7 +99,7 @@ func TestReportedOutputs(t *testing.T) {
 	for _, c := range []struct {
 		withPhase    bool
 		class, retry float64
-	}{{true, 98, 98}, {false, 95, 97}} {
+	}{{true, 98, 96}, {false, 97, 95}} {
 		s := measure(t, all, c.withPhase)
 		if s.percent(s.class) < c.class || s.percent(s.retry) < c.retry {
 			t.Errorf("phase=%v: class %.1f%%, retry %.1f%%, want at least %v%% and %v%%",

@@ -57,7 +57,7 @@ func TestFactsMoveTheBlame(t *testing.T) {
 	code := func(n int) *int { return &n }
 	const refusedInSpec = "[FAILED] Unexpected error:\n    Get \"http://127.0.0.1:18080/v1\": dial tcp 127.0.0.1:18080: connect: connection refused\noccurred\nIn [It] at: a_test.go:3"
 	const wrongValue = "[FAILED] Expected\n    <int>: 2\nto equal\n    <int>: 1\nIn [It] at: a_test.go:3"
-	const engineCut = `Error: Get "http://d/v5.6.0/libpod/exec/ab/json": EOF`
+	const engineCut = `Error: Post "http://d/v5.6.0/libpod/images/load": EOF`
 	for _, c := range []struct {
 		name  string
 		text  string
@@ -224,7 +224,7 @@ func TestDecisiveLines(t *testing.T) {
 }
 
 func ExampleExplain() {
-	d := Explain(`Error: Get "http://d/v5.6.0/libpod/exec/1f2e/json": EOF`, Load, Facts{})
+	d := Explain(`Error: Post "http://d/v5.6.0/libpod/images/load": EOF`, Load, Facts{})
 	fmt.Print(Format(d))
 	// Output:
 	// class   engine-connection (engine-cut)

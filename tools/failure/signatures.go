@@ -159,7 +159,7 @@ func (s *signature) match(e *excerpt) (found, bool) {
 
 // certain says whether s is about something that no product says of itself.
 func (s *signature) certain() bool {
-	return s.Where == "anywhere" && (s.Tier == byCause || s.Tier == byAddress)
+	return s.Where == "anywhere" && (s.Tier == byCause || slices.Equal(s.Address, []owner{ofEngine}))
 }
 
 // findAny notes the first place where one of the alternatives matches.
