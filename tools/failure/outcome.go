@@ -11,7 +11,7 @@ var troubleWords = []string{"not ready", "notready", "not running", "no such", "
 	"could not", "couldn't", "can't", "backoff", "back-off", "crash", "didn't", "does not", "doesn't", "did not", "unreachable",
 	"lost", "closed", "reset", "evicted", "oom", "forbidden", "unavailable", "aborted", "stuck", "broken", "corrupt",
 	"terminat", "never ", "0/", "undefined", "not up", "wrong", "warning  ", "pending", "unbound", "exiting due",
-	"not permitted", "not allowed", "not supported", "unhealthy", "no rule", "stopped", "syntax error", "no go files", "not defined", "incompatible", "unsupported", "not available", "newer than", "unbound variable"}
+	"not permitted", "not allowed", "not supported", "unhealthy", "no rule", "stopped", "syntax error", "no go files", "not set", "file exists", "not defined", "incompatible", "unsupported", "not available", "newer than", "unbound variable"}
 
 var (
 	nothingBad = regexp.MustCompile(`(?i)\b(?:no|0|zero|without(?: any)?) (?:errors?|failures?|failed|issues|warnings?)\b(?: (?:found|detected))?|\b(?:errors?|failures?|failed|warnings?)[:=] ?0\b`)
