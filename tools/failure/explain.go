@@ -32,8 +32,8 @@ type Facts struct {
 // neither fits a signature nor resembles labelled outputs, or that ends in
 // success, gives Unknown with confidence low. Confidence is high where a cause
 // is printed, medium where only the caller of what failed speaks or the text
-// closely resembles labelled ones, low where it is a guess: of outputs that
-// neither signatures nor model had seen, 89, 80 and 73 % of the classes were right.
+// closely resembles labelled ones, low where it is a guess: of the last batch
+// that neither signatures nor model had seen, 97, 94 and 64 % of the classes were right.
 func Explain(text string, phase Phase, facts Facts) Diagnosis {
 	d, e, _ := explain(text, phase)
 	if d.Confidence == "medium" && phase != "" {
