@@ -29,7 +29,7 @@ func placeOf(lines []string, text, lower string, p Phase) place {
 		return setup
 	case framed && itMarks.in(text, lower):
 		return spec
-	case framed && p == "" && deploying.in(text, lower):
+	case framed && p == "" && deploys(lines):
 		return setup
 	case framed && p != Suite && p != Build && p != "":
 		return setup
@@ -37,6 +37,12 @@ func placeOf(lines []string, text, lower string, p Phase) place {
 		return spec
 	}
 	return tooling
+}
+
+// deploys says whether lines are those of somebody who waits for pods.
+func deploys(lines []string) bool {
+	text := strings.Join(withoutValues(lines), "\n")
+	return deploying.in(text, lowerASCII(text))
 }
 
 var (
