@@ -7,12 +7,14 @@ import (
 )
 
 // voice is how much a signature's word counts against the model's: the
-// logarithm of odds. All numbers here were chosen on outputs that neither the
-// signatures nor the model had seen.
+// logarithm of odds. The numbers here were chosen on outputs that neither the
+// signatures nor the model had seen; certain and phaseless on such as the model
+// alone had not.
 var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
 
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
+	phaseless = 0.5  // the same for blaming infrastructure where not even the phase is known
 	innocent  = 0.15 // above, an output may be a test's; the model does not call it infrastructure
 	convinced = 0.75 // what it takes to call infrastructure what a signature holds for the code's
 	lean      = 0.7  // off the voice of a signature that blames infrastructure
@@ -21,7 +23,8 @@ const (
 
 // weigh puts what a signature says of e beside what the model has learnt from
 // labelled outputs. Where they agree, or the signature is the surer, d stays.
-// The model never makes infrastructure of what may be a test's failure.
+// The model never makes infrastructure of what may be a test's failure. Certain
+// says that the signature is about what no product says of itself.
 func (d Diagnosis) weigh(e *excerpt, certain bool) Diagnosis {
 	m, err := modelLoaded()
 	if err != nil { // a test keeps the file right; a broken one must still not break a run
@@ -62,7 +65,11 @@ func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 		}
 		best = TestFailure
 	}
-	if best == d.Class || d.Class == Unknown && sure[best] < max(leastSure, sure[Unknown]) {
+	least := leastSure
+	if e.given == "" && best.infrastructure() {
+		least = phaseless
+	}
+	if best == d.Class || d.Class == Unknown && sure[best] < max(least, sure[Unknown]) {
 		return d
 	}
 	return learnt(best, sure[best], odds, e)
