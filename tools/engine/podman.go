@@ -85,8 +85,10 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 		err  error
 	}
 	done := make(chan result, 1)
+	turn := sshTurn(p.url)
 	// The bindings' SSH does not obey the context: it is left to its own time limit.
 	go func() {
+		defer turn()
 		connected, err := bindings.NewConnectionWithOptions(ctx, bindings.Options{URI: p.url, Identity: p.identity, Machine: p.machine})
 		if err != nil {
 			done <- result{err: err}
@@ -107,23 +109,6 @@ func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
 		return p.conn, nil
 	case <-ctx.Done():
 		return nil, p.explain(ctx, fmt.Errorf("connect: %w", ctx.Err()))
-	}
-}
-
-// wake has the end of a request's context end the request, also while the SSH
-// session that it goes over stands still.
-func wake(c *bindings.Connection) {
-	t, ok := c.Client.Transport.(*http.Transport)
-	if !ok || t.DialContext == nil {
-		return
-	}
-	dial := t.DialContext
-	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return newWaking(conn), nil
 	}
 }
 

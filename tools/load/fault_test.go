@@ -30,6 +30,7 @@ type fault struct {
 	want func(t *testing.T, b *broken, results []load.Result, err error)
 	skip func(w *world) string
 	time time.Duration // for the load
+	next bool          // what it left where nobody could reach it, the next load takes back
 }
 
 // broken is what a fault works on.
@@ -107,6 +108,7 @@ var faults = []fault{
 		heal:   func(t *testing.T, b *broken) { b.w.back(t) },
 		want:   fails(failure.EngineConnection),
 		time:   15 * time.Second,
+		next:   true,
 	},
 	{
 		name:  "node's containerd killed",
@@ -131,6 +133,7 @@ var faults = []fault{
 			b.c.waitFor(b.node(), 20*time.Second)
 		},
 		want: fails(failure.ClusterUnready, "node0"),
+		next: true,
 	},
 	{
 		name: "node's disk full before",
@@ -245,6 +248,10 @@ func TestFaults(t *testing.T) {
 					f.heal(t, b)
 				}
 				f.want(t, b, results, err)
+				if f.next {
+					results, err = load.Load(t.Context(), b.c.request(b.w.over, b.ref))
+					passes(t, b, results, err)
+				}
 				b.c.settled(t, b.ref, b.id, results)
 			})
 		}

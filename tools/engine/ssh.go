@@ -1,10 +1,51 @@
 package engine
 
 import (
+	"context"
 	"net"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
 )
+
+// sshTurns has room for one: the bindings write to a global of theirs when they
+// begin to connect over SSH (sshClient sets IgnoreErrors).
+var sshTurns = make(chan struct{}, 1)
+
+// sshTurn waits for the end of another attempt to connect over SSH, but not
+// long: one that was left may wait for a server that stands still. The function
+// that it returns ends the turn.
+func sshTurn(url string) func() {
+	if !strings.HasPrefix(url, "ssh://") {
+		return func() {}
+	}
+	select {
+	case sshTurns <- struct{}{}:
+		return func() { <-sshTurns }
+	case <-time.After(time.Second):
+		return func() {}
+	}
+}
+
+// wake has the end of a request's context end the request, also while the SSH
+// session that it goes over stands still.
+func wake(c *bindings.Connection) {
+	t, ok := c.Client.Transport.(*http.Transport)
+	if !ok || t.DialContext == nil {
+		return
+	}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return newWaking(conn), nil
+	}
+}
 
 // waking is a connection within an SSH session. Closing such a one wakes neither
 // its reader nor its writer while the session's own connection stands still:
