@@ -40,7 +40,7 @@ func TestMatrixOfDisks(t *testing.T) {
 		before := w.node()
 		r := w.start(t, payload(160), quick)
 		r.until("build-hapi", run.Done)
-		fill(t, ballast, 200<<20)
+		fill(t, ballast, 120<<20)
 		o := r.wait()
 		o.is(t, 0, "passed")
 		w.kept(t, o, before)
@@ -53,7 +53,7 @@ func TestMatrixOfDisks(t *testing.T) {
 		mb          int
 		leave       uint64
 	}{
-		{"node disk full of other things", "load", 161, 100 << 20},
+		{"node disk full of other things", "load", 161, 80 << 20},
 		{"engine's disk full of other things", "build", 162, 60 << 20},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
