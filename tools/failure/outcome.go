@@ -27,7 +27,8 @@ var failedTests = mustCompile(`(?m)`, `--- FAIL|^FAIL\b|\[FAIL|\[PANICKED|[1-9]\
 
 // troubled says whether e reports a fault at all.
 func troubled(e *excerpt) bool {
-	return e.place != tooling || located.in(e.plain, e.lower) || hasFault(e.full, slices.Concat(faultWords, troubleWords))
+	return e.place != tooling || located.in(e.plain, e.lower) || hasFault(e.full, slices.Concat(faultWords, troubleWords)) ||
+		slices.ContainsFunc(e.full, compares)
 }
 
 // hasFault says whether a line has one of the words.

@@ -39,6 +39,9 @@ func placeOf(lines []string, text, lower string, p Phase) place {
 	return tooling
 }
 
+// compares says whether l puts what was expected beside what came.
+func compares(l string) bool { return asserted.in(l, lowerASCII(l)) }
+
 // deploys says whether lines are those of somebody who waits for pods.
 func deploys(lines []string) bool {
 	text := strings.Join(withoutValues(lines), "\n")
@@ -78,7 +81,7 @@ func withoutValues(lines []string) []string {
 					break
 				}
 			}
-		case asserted.in(l, lowerASCII(l)):
+		case compares(l):
 			out[i] = ""
 		case strings.Contains(l, "_test.go:"):
 			out[i] = quoted.ReplaceAllStringFunc(l, func(q string) string {
