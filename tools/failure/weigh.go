@@ -16,7 +16,7 @@ const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
 	phaseless = 0.5  // the same for blaming infrastructure where not even the phase is known
 	innocent  = 0.15 // above, an output may be a test's; the model does not call it infrastructure
-	convinced = 0.75 // what it takes to call infrastructure what a signature holds for the code's
+	convinced = 0.97 // what it takes to call infrastructure what a signature holds for the code's
 	lean      = 0.7  // off the voice of a signature that blames infrastructure
 	doubt     = 1.5  // and more off it where a test framework speaks, too
 )
