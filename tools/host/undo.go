@@ -6,19 +6,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
 
 // Undo takes back what this project did to the host, as far as it can be: our
-// services end, our configuration goes, folders we made go if they are empty. It
-// returns a line for each thing removed and for each one kept (packages). With
-// nothing to do it succeeds.
+// services end, our configuration goes, folders we made go if they are empty. A
+// dockerd of ours in which somebody keeps containers stays. It returns a line
+// for each thing removed and for each one kept. With nothing to do it succeeds.
 func Undo(ctx context.Context, o Options) ([]string, error) {
 	h := newHost(o)
 	var done []string
 	var errs []error
+	inUse := false // our dockerd is, by somebody else
 	if fileExists(h.RuntimeDir) {
 		unlock, err := h.lock(ctx)
 		if err != nil {
@@ -33,9 +33,9 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		}
 		// A dockerd takes its containers along; Podman's go on without its service.
 		if d.Name == Docker && runs {
-			if others := h.foreignContainers(ctx, d); len(others) > 0 {
-				errs = append(errs, failure.New(failure.StaleState, "our dockerd is kept: it runs other containers: "+strings.Join(others, ", "),
-					"DOCKER_HOST="+d.url()+" docker rm -f "+strings.Join(others, " "), nil))
+			if others := h.containersLeft(ctx, d); len(others) > 0 {
+				inUse = true
+				done = append(done, fmt.Sprintf("kept our dockerd, other containers are in it: DOCKER_HOST=%s docker rm -f %s", d.url(), strings.Join(others, " ")))
 				continue
 			}
 		}
@@ -56,6 +56,10 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 			kept, keptNames = append(kept, c), append(keptNames, c.What)
 			continue
 		}
+		if inUse && slices.Contains([]Kind{KindService, KindConfig, KindData, KindBridge}, c.Kind) {
+			kept = append(kept, c)
+			continue
+		}
 		line, keep, err := h.undo(ctx, c)
 		if line != "" {
 			done = append(done, line)
@@ -66,7 +70,7 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		errs = append(errs, err)
 	}
 	errs = append(errs, h.writeRecord(kept))
-	if errors.Join(errs...) == nil {
+	if errors.Join(errs...) == nil && !inUse {
 		lines, err := h.clearFolders(ctx)
 		done, errs = append(done, lines...), append(errs, err)
 	}
@@ -76,16 +80,16 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 	return done, errors.Join(errs...)
 }
 
-// foreignContainers names the containers in our dockerd that are not ours.
-func (h *host) foreignContainers(ctx context.Context, d daemon) []string {
+// containersLeft names the containers in our dockerd. Ours are gone when a
+// teardown comes to the host; what is left was left on purpose, also what
+// somebody made from an image of ours, whose label it inherits.
+func (h *host) containersLeft(ctx context.Context, d daemon) []string {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
 	look := &doctor{host: h}
 	var names []string
 	for _, c := range look.list(ctx, Docker, h.environ("DOCKER_HOST="+d.url())) {
-		if !c.ours() {
-			names = append(names, c.Name)
-		}
+		names = append(names, c.Name)
 	}
 	return names
 }
