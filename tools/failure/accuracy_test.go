@@ -81,18 +81,19 @@ func measure(t testing.TB, all []sample, withPhase bool) score {
 
 // The outputs in testdata/reported.jsonl are what people reported of tools that
 // this project calls and of some that it does not: short, in our words, with
-// invented names. Each batch was labelled before the classifier saw it, and got,
-// blind and in order, 76 65 70 75 81 68 85 76 88 76 78 66 % of the classes
-// right and 83 86 84 92 83 85 93 84 85 86 90 72 % of the retries; then the signatures were made to
-// cover what they had missed. Batches 13 to 17 taught the model alone at first. Batches
-// 18 to 21 got, blind, 84 86 78 82 % of the classes and 84 78 78 81 % of the
-// retries; with what the first three of them taught, the fourth got 86 and 84 %.
-// Batches 22 to 25 got, blind, 89 74 66 93 % and 92 74 83 94 %: the two that were
-// collected in the mix of the public outputs 89 and 93 %, and the two that were to be unlike
-// all before them 74 and 66 %.
-// The bounds are what is reached since; what to expect of other outputs,
-// TestModelOnOutputsItHasNotSeen says. Retries are bound lower: outputs of the
-// same words were labelled retry by one and heal-then-retry by another.
+// invented names. Each batch was labelled before the classifier saw it, and
+// got, blind and in order, 76 65 70 75 81 68 85 76 88 76 78 66 % of the classes
+// right and 83 86 84 92 83 85 93 84 85 86 90 72 % of the retries; then the
+// signatures were made to cover what they had missed. Batches 13 to 17 taught
+// the model alone at first. Batches 18 to 21 got, blind, 84 86 78 82 % of the
+// classes and 84 78 78 81 % of the retries; with what the first three of them
+// taught, the fourth got 86 and 84 %. Batches 22 to 25 got, blind, 89 74 66 93
+// % and 92 74 83 94 %: the two that were collected in the mix of the public
+// outputs 89 and 93 %, and the two that were to be unlike all before them 74
+// and 66 %. The bounds are what is reached since; what to expect of other
+// outputs, TestModelOnOutputsItHasNotSeen says. Retries are bound lower:
+// outputs of the same words were labelled retry by one and heal-then-retry by
+// another.
 func TestReportedOutputs(t *testing.T) {
 	all := samples(t, filepath.Join("testdata", "reported.jsonl"))
 	for i := range len(all) / slower { // spread, since they stand batch by batch
