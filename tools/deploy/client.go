@@ -16,15 +16,21 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	// Not BuildConfigFromFlags: it falls back to other configurations.
 	loaded, err := clientcmd.LoadFromFile(kubeconfig)
 	if err != nil {
-		return nil, failure.New(failure.StaleState, "kubeconfig "+kubeconfig+" cannot be used", "mage clusterUp writes it again", err)
+		return nil, unusable(kubeconfig, err)
 	}
 	cfg, err := clientcmd.NewDefaultClientConfig(*loaded, nil).ClientConfig()
 	if err != nil {
-		return nil, failure.New(failure.StaleState, "kubeconfig "+kubeconfig+" cannot be used", "mage clusterUp writes it again", err)
+		return nil, unusable(kubeconfig, err)
 	}
 	cfg.QPS, cfg.Burst = 100, 200 // one client of a private cluster
 	cfg.Timeout = 30 * time.Second
 	return cfg, nil
+}
+
+func unusable(kubeconfig string, err error) error {
+	e := failure.New(failure.StaleState, "kubeconfig "+kubeconfig+" cannot be used", "mage clusterUp writes it again", err)
+	e.Signature = failure.KubeconfigBroken
+	return e
 }
 
 func pause(ctx context.Context) error {

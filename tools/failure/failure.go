@@ -40,6 +40,9 @@ const (
 	FailFast      Retry = "fail-fast"       // it will fail the same way for ever
 )
 
+// KubeconfigBroken is the signature of a kubeconfig of ours that cannot be used.
+const KubeconfigBroken = "kubeconfig-broken"
+
 // Phase is the part of a run in which a failure was seen.
 type Phase string
 

@@ -31,11 +31,13 @@ const (
 	Wait           Do = "wait a moment"
 )
 
-// The proofs, asked for after what was done and before a step is repeated.
+// The proofs, asked for after what was done and before a step is repeated. The
+// last two put right what they find missing, and are called what they then did:
+// where all is well, they are not on record.
 const (
 	EngineAnswers  Do = "ask the engine"
-	ClusterAnswers Do = "ask the nodes and the API"
-	WorkloadRuns   Do = "ask the workload"
+	ClusterAnswers Do = "repair the cluster"
+	WorkloadRuns   Do = "deploy the workload again"
 )
 
 // Hand does one thing, or asks one thing, and says what came of it. An empty

@@ -84,6 +84,7 @@ func TestEveryRow(t *testing.T) {
 			[]Do{RemoveStale, RestartService, RestartMachine, EndExecs}, true},
 		{"a broken engine that is not ours", failure.EngineBroken, "", failure.ClusterCreate, world{nothing: nothing}, []Do{RemoveStale, RestartService, RestartMachine, EndExecs}, false},
 		{"images that went away", failure.StaleState, "workload-cannot-start", failure.Deploy, world{}, []Do{ReloadImages, ClusterAnswers}, true},
+		{"a kubeconfig that cannot be used", failure.StaleState, failure.KubeconfigBroken, failure.Deploy, world{}, []Do{ClusterAnswers}, true},
 		{"images that were taken out of the engine", failure.StaleState, "image-lost", failure.Load, world{}, []Do{RebuildImages, ClusterAnswers}, true},
 		{"a port of a cluster of ours", failure.StaleState, "known", failure.ClusterCreate, world{}, []Do{RemoveStale}, true},
 		{"a port of somebody else's", failure.StaleState, "known", failure.ClusterCreate, world{nothing: nothing}, []Do{RemoveStale}, false},

@@ -55,8 +55,12 @@ var table = []plan{
 		{Reconnect, ifSilent, time.Minute, EngineAnswers},
 		{EndExecs, always, 20 * time.Second, ""},
 	}},
-	// Pods whose image went away under them, or a kubeconfig that no longer fits:
-	// the look at what is there puts both right, often without moving a byte.
+	// The proof that the cluster answers writes it again.
+	{class: failure.StaleState, signatures: []string{failure.KubeconfigBroken}, steps: []step{
+		{Reconnect, ifSilent, time.Minute, EngineAnswers},
+	}},
+	// Pods whose image went away under them: the look at what is there puts that
+	// right, often without moving a byte.
 	{class: failure.StaleState, phases: []failure.Phase{failure.Deploy, failure.Suite}, steps: []step{
 		{Reconnect, ifSilent, time.Minute, EngineAnswers},
 		{ReloadImages, always, 5 * time.Minute, ""},
