@@ -62,8 +62,10 @@ func (s Stale) down(ctx context.Context, r cluster.Record) (did bool, err error)
 	if err != nil {
 		return false, nil //nolint:nilerr // held, and so not stale
 	}
-	defer func() { _ = lock.Release() }()
 	err = cluster.Cluster{Name: r.Name, Provider: r.Provider, Engine: s.Engine, Kubeconfig: r.Kubeconfig,
 		StateDir: s.StateDir, Network: s.Network, Lock: lock}.Down(ctx)
-	return err == nil, err
+	if err != nil {
+		return false, errors.Join(err, lock.Release())
+	}
+	return true, lock.Discard()
 }

@@ -50,11 +50,7 @@ func (s *session) fallback(ctx context.Context, result run.Result, stages [][]ru
 			s.journal.Add(run.Event{Time: time.Now(), Step: result.Step, Kind: run.Healed, Detail: cleared.Action + ": " + cleared.Effect})
 		}
 	}
-	if s.lock != nil {
-		if err := s.lock.Release(); err != nil {
-			s.log.Warn("release the cluster's lock", "error", err)
-		}
-	}
+	s.unlock()
 	s.forgetEngine(provider)
 	carry := run.Step{Name: "carry", Phase: failure.Load, Budget: carryBudget, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
@@ -95,7 +91,7 @@ func (s *session) forgetEngine(provider string) {
 	}
 	s.settings.Provider = provider
 	s.connection, s.engine, s.info = host.Connection{}, nil, engine.Info{}
-	s.nodes, s.lock, s.neighbours = nil, nil, nil
+	s.nodes, s.neighbours = nil, nil
 	s.images = map[string]hapi.Image{}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -186,11 +187,23 @@ func (s *session) afterwards(ctx context.Context, result *run.Result) {
 	if result.Verdict != failure.Passed && s.onFailure != nil && context.Cause(ctx) == nil {
 		s.onFailure(ctx)
 	}
-	if s.lock != nil {
-		if err := s.lock.Release(); err != nil {
-			s.log.Warn("release the cluster's lock", "error", err)
-		}
+	s.unlock()
+}
+
+// unlock gives the cluster up. Where it is no more, neither is its lock's file.
+func (s *session) unlock() {
+	if s.lock == nil {
+		return
 	}
+	give := s.lock.Release
+	name, dir := s.cluster(*s.suite).Name, host.DefaultStateDir()
+	if !slices.ContainsFunc(cluster.Records(dir), func(r cluster.Record) bool { return r.Name == name }) {
+		give = s.lock.Discard
+	}
+	if err := give(); err != nil {
+		s.log.Warn("release the cluster's lock", "error", err)
+	}
+	s.lock = nil
 }
 
 // downAfterFailure removes the cluster of a failed run only if that was asked for.
