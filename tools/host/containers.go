@@ -22,25 +22,17 @@ func (c container) ours() bool { return c.Labels[settings.Label] == "true" }
 // cluster is Kind's label for the cluster a node belongs to.
 func (c container) cluster() string { return c.Labels["io.x-k8s.kind.cluster"] }
 
-func (d *doctor) list(ctx context.Context, provider string, env []string) []container {
-	args := []string{"ps", "-a", "--no-trunc", "--format", "json"}
+// containers lists all of an engine's containers, running or not.
+func (h *host) containers(ctx context.Context, provider string, env []string) ([]container, error) {
+	args, parse := []string{"ps", "-a", "--no-trunc", "--format", "json"}, podmanContainers
 	if provider == Docker {
-		args[len(args)-1] = "{{json .}}"
+		args[len(args)-1], parse = "{{json .}}", dockerContainers
 	}
-	out, err := d.outputEnv(ctx, env, provider, args...)
-	if err == nil {
-		var all []container
-		if provider == Docker {
-			all, err = dockerContainers(out)
-		} else {
-			all, err = podmanContainers(out)
-		}
-		if err == nil {
-			return all
-		}
+	out, err := h.outputEnv(ctx, env, provider, args...)
+	if err != nil {
+		return nil, err
 	}
-	d.bad(Warn, "containers", "cannot be listed: "+err.Error(), provider+" ps -a")
-	return nil
+	return parse(out)
 }
 
 func podmanContainers(out string) ([]container, error) {

@@ -57,6 +57,9 @@ func (h *host) dockerCandidates(ctx context.Context) (list []endpoint, named boo
 // runtime folder, which may be small and mounted noexec.
 func (h *host) dockerData() string { return filepath.Join(h.StateDir, "docker") }
 
+// dockerRoot is our dockerd's data-root.
+func (h *host) dockerRoot() string { return filepath.Join(h.dockerData(), "data") }
+
 // dockerBridge is the bridge every dockerd makes for its default network.
 const dockerBridge = "docker0"
 

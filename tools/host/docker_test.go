@@ -47,6 +47,31 @@ func TestMountsBelow(t *testing.T) {
 	}
 }
 
+func TestUndoKeepsADockerdThatHoldsContainersAlsoWhenItIsDead(t *testing.T) {
+	o := Options{RuntimeDir: t.TempDir(), StateDir: t.TempDir()}
+	h := newHost(o)
+	theirs := filepath.Join(h.dockerRoot(), "containers", strings.Repeat("ab12", 16))
+	if err := os.MkdirAll(theirs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.announce(Change{Kind: KindData, What: h.dockerData(), Why: "images of our dockerd"}); err != nil {
+		t.Fatal(err)
+	}
+	done, err := Undo(t.Context(), o)
+	if err != nil || !strings.Contains(strings.Join(done, "\n"), "kept our dockerd") || !strings.Contains(strings.Join(done, "\n"), "docker rm -f ab12ab12ab12") {
+		t.Errorf("undo: %q, %v", done, err)
+	}
+	if !fileExists(theirs) {
+		t.Error("somebody's container is gone")
+	}
+	if err := os.Remove(theirs); err != nil {
+		t.Fatal(err)
+	}
+	if done, err = Undo(t.Context(), o); err != nil || fileExists(h.dockerData()) {
+		t.Errorf("nothing is in it any more, and it stays: %q, %v", done, err)
+	}
+}
+
 // A real dockerd of ours: started, running a privileged container's exec where
 // the host's capabilities are bounded, healed after SIGKILL, taken back.
 func TestDockerLife(t *testing.T) {

@@ -30,7 +30,7 @@ func (h *host) writeDaemonJSON(ctx context.Context) error {
 	run := filepath.Join(h.RuntimeDir, "docker")
 	conf := map[string]any{
 		"hosts":     []string{h.dockerService().url()},
-		"data-root": filepath.Join(h.dockerData(), "data"),
+		"data-root": h.dockerRoot(),
 		"exec-root": run,
 		"pidfile":   filepath.Join(run, "dockerd.pid"),
 	}
@@ -120,7 +120,7 @@ func (h *host) clearDocker(ctx context.Context) ([]string, error) {
 // spaces. A container's mounts are not touched.
 func (h *host) unmountOwn(ctx context.Context, dir string) {
 	for _, m := range mountsBelow(mountTable, dir) {
-		if m != filepath.Join(h.dockerData(), "data") && filepath.Dir(m) != filepath.Join(h.RuntimeDir, "docker", "netns") {
+		if m != h.dockerRoot() && filepath.Dir(m) != filepath.Join(h.RuntimeDir, "docker", "netns") {
 			continue
 		}
 		if _, err := h.output(ctx, "umount", m); err != nil {

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"sort"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -73,7 +74,8 @@ type doctor struct {
 	*host
 	Checks
 	findings   []Finding
-	containers []container // of the engine; nil if it does not answer
+	containers []container // of the engine
+	listed     bool        // containers are known
 }
 
 func (d *doctor) ok(check, format string, args ...any) {
@@ -132,11 +134,25 @@ func (d *doctor) ports(ctx context.Context) {
 		case err != nil:
 			d.bad(Warn, check, err.Error(), "see who listens there: ss -ltnp")
 		case holder != "":
-			d.bad(Block, check, fmt.Sprintf("needed for %s, taken by %s", d.Ports[p], holder), "end that program, or change the port in the suite's Kind configuration")
+			d.taken(check, p, holder)
 		default:
 			d.ok(check, "free for %s", d.Ports[p])
 		}
 	}
+}
+
+// engineHelper is a program by which an engine holds a container's published
+// port, also while its service does not run.
+var engineHelper = regexp.MustCompile(`^(conmon|rootlessport|docker-proxy|pasta|slirp4netns)\b`)
+
+// taken reports a port that a program holds. Ending an engine's helper would
+// take a container's port away, which may be our own cluster's.
+func (d *doctor) taken(check string, port int, holder string) {
+	if !d.listed && engineHelper.MatchString(holder) {
+		d.bad(Warn, check, fmt.Sprintf("needed for %s, published by a container (%s); only the engine can say whose", d.Ports[port], holder), "start the engine, then mage doctor again")
+		return
+	}
+	d.bad(Block, check, fmt.Sprintf("needed for %s, taken by %s", d.Ports[port], holder), "end that program, or change the port in the suite's Kind configuration")
 }
 
 func (d *doctor) publisher(port int) *container {

@@ -36,7 +36,10 @@ func (d *doctor) engine(ctx context.Context, conn Connection) {
 	d.ok("engine", "%s %s at %s", conn.Provider, info.version, conn.URL)
 	d.ok("engine runtime", "%s, cgroups %s", info.runtime, info.cgroup)
 	d.engineSize(conn, info)
-	d.containers = d.list(ctx, conn.Provider, env)
+	d.containers, err = d.host.containers(ctx, conn.Provider, env)
+	if d.listed = err == nil; !d.listed {
+		d.bad(Warn, "containers", "cannot be listed: "+err.Error(), conn.Provider+" ps -a")
+	}
 	d.versions(ctx, conn.Provider, env, info)
 }
 

@@ -151,6 +151,13 @@ func TestPortsAreTold(t *testing.T) {
 	if d.findings[0].Status != Block || !strings.Contains(d.findings[0].Detail, "container node") {
 		t.Errorf("somebody else's container: %+v", d.findings[0])
 	}
+	for listed, want := range map[bool]Status{false: Warn, true: Block} {
+		d.findings, d.listed = nil, listed
+		d.taken("port", port, "conmon (pid 7)")
+		if d.findings[0].Status != want {
+			t.Errorf("held by an engine's helper, containers known %v: %+v", listed, d.findings[0])
+		}
+	}
 }
 
 func TestLeftovers(t *testing.T) {

@@ -41,6 +41,17 @@ func Locate(ctx context.Context, o Options) (Connection, error) {
 	return h.connect(*found), nil
 }
 
+// Reopen is Locate for those who clear an engine: what of ours is in one that
+// lacks only its service is reached by starting that: Podman's, and a dockerd of
+// ours that ended and has data here. Nothing is installed.
+func Reopen(ctx context.Context, o Options) (Connection, error) {
+	if o.Provider == Docker && !fileExists(newHost(o).dockerRoot()) {
+		return Locate(ctx, o)
+	}
+	o.AllowInstall = false
+	return EnsureEngine(ctx, o)
+}
+
 func (h *host) wanted() []string {
 	if h.Provider != "" {
 		return []string{h.Provider}

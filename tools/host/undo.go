@@ -18,7 +18,6 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 	h := newHost(o)
 	var done []string
 	var errs []error
-	inUse := false // our dockerd is, by somebody else
 	if fileExists(h.RuntimeDir) {
 		unlock, err := h.lock(ctx)
 		if err != nil {
@@ -26,18 +25,19 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 		}
 		defer unlock()
 	}
-	for _, d := range []daemon{h.podmanService(), h.dockerService()} {
-		_, runs := d.Find()
-		if !runs && !d.Stale() {
+	docker := h.dockerService()
+	others := h.containersLeft(ctx, docker)
+	inUse := len(others) > 0
+	if inUse {
+		done = append(done, fmt.Sprintf("kept our dockerd, other containers are in it: DOCKER_HOST=%s docker rm -f %s", docker.url(), strings.Join(others, " ")))
+	}
+	for _, d := range []daemon{h.podmanService(), docker} {
+		// A dockerd takes its containers along; Podman's go on without its service.
+		if d.Name == Docker && inUse {
 			continue
 		}
-		// A dockerd takes its containers along; Podman's go on without its service.
-		if d.Name == Docker && runs {
-			if others := h.containersLeft(ctx, d); len(others) > 0 {
-				inUse = true
-				done = append(done, fmt.Sprintf("kept our dockerd, other containers are in it: DOCKER_HOST=%s docker rm -f %s", d.url(), strings.Join(others, " ")))
-				continue
-			}
+		if _, runs := d.Find(); !runs && !d.Stale() {
+			continue
 		}
 		if err := d.Stop(ctx); err != nil {
 			errs = append(errs, err)
@@ -82,14 +82,26 @@ func Undo(ctx context.Context, o Options) ([]string, error) {
 
 // containersLeft names the containers in our dockerd. Ours are gone when a
 // teardown comes to the host; what is left was left on purpose, also what
-// somebody made from an image of ours, whose label it inherits.
+// somebody made from an image of ours, whose label it inherits. One that does
+// not run, or does not answer, has a folder for each of them all the same
+// (moby: daemonRepo in daemon.NewDaemon).
 func (h *host) containersLeft(ctx context.Context, d daemon) []string {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	look := &doctor{host: h}
 	var names []string
-	for _, c := range look.list(ctx, Docker, h.environ("DOCKER_HOST="+d.url())) {
-		names = append(names, c.Name)
+	if _, runs := d.Find(); runs {
+		ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+		defer cancel()
+		all, err := h.containers(ctx, Docker, h.environ("DOCKER_HOST="+d.url()))
+		for _, c := range all {
+			names = append(names, c.Name)
+		}
+		if err == nil {
+			return names
+		}
+		h.Log.Debug("our dockerd does not list its containers", "error", err)
+	}
+	folders, _ := os.ReadDir(filepath.Join(h.dockerRoot(), "containers"))
+	for _, f := range folders {
+		names = append(names, f.Name()[:min(len(f.Name()), 12)])
 	}
 	return names
 }

@@ -80,11 +80,7 @@ func (s *session) engines(ctx context.Context, report progress.Func) (engines []
 }
 
 func (s *session) openToClear(ctx context.Context, provider string, report progress.Func) (e teardown.Engine, ours bool, err error) {
-	find := host.Locate
-	if provider == engine.Podman {
-		find = host.EnsureEngine
-	}
-	connection, err := find(ctx, host.Options{Provider: provider, Log: s.log, Progress: report})
+	connection, err := host.Reopen(ctx, host.Options{Provider: provider, Log: s.log, Progress: report})
 	if err != nil {
 		return nil, false, err
 	}
