@@ -23,6 +23,7 @@ type Facts struct {
 	EngineReachable      *bool  // the engine answers, asked after the failure
 	NodesRunning         *bool  // every node container runs, asked after the failure
 	PodsRestarted        *bool  // a pod of the product restarted during the step
+	FullDisk             string // a disk with nearly nothing left, asked after the failure; empty: none is known
 	AttemptsWithSameText int    // attempts, this one included, that ended with the same text
 }
 

@@ -14,6 +14,10 @@ func (d Diagnosis) with(f Facts, lost bool) Diagnosis {
 	blame := d.Class == TestFailure && d.Signature != "compile-error" || d.Class == Unknown || d.Class == ClusterUnready
 
 	switch {
+	case f.FullDisk != "" && d.Class != Resources && (blame && (lost || d.Class != TestFailure) || d.Class == EngineBroken):
+		d = Diagnosis{Class: Resources, Retry: HealThenRetry, Signature: "disk-nearly-full", Confidence: "high",
+			Cause:  "the disk is full: " + f.FullDisk + "; what runs on it fails for want of room",
+			Remedy: "df -h shows it; free space there, mage teardown frees what this project holds"}
 	case down(f.EngineReachable) && blame && (lost || d.Class != TestFailure):
 		d = Diagnosis{Class: EngineConnection, Retry: HealThenRetry, Signature: "engine-down", Confidence: "high",
 			Cause:  "the container engine does not answer, and what ran on it lost its connections",

@@ -181,12 +181,21 @@ func (d *doctor) leftovers() {
 }
 
 func (d *doctor) disk(check, path string) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(path, &st); err != nil {
-		d.bad(Warn, check, fmt.Sprintf("free space of %s: %v", path, err), "df "+path)
+	free, err := DiskFree(path)
+	if err != nil {
+		d.bad(Warn, check, err.Error(), "df "+path)
 		return
 	}
-	d.space(check, path, st.Bavail*uint64(st.Bsize))
+	d.space(check, path, free)
+}
+
+// DiskFree is the room, bytes, that anybody but root has on the disk of path.
+func DiskFree(path string) (uint64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", path, err)
+	}
+	return st.Bavail * uint64(st.Bsize), nil
 }
 
 func (d *doctor) space(check, path string, free uint64) {

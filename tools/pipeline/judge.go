@@ -3,13 +3,17 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/host"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
 
@@ -26,6 +30,7 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		if running, known := s.nodesRun(ctx); reachable && known {
 			facts.NodesRunning = &running
 		}
+		facts.FullDisk = s.fullDisk(ctx)
 	}
 	d := failure.Of(err, step.Phase, facts)
 	if ref := s.ownImageIn(err); d.Class == failure.ImageReference && step.Phase == failure.Load && ref != "" {
@@ -49,6 +54,22 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 	}
 	s.diagnoses[step.Name] = d
 	return d
+}
+
+// nearlyNothing is so little room, bytes, that databases, containers and tests
+// fail for want of it in ways that do not say so.
+const nearlyNothing = 32 << 20
+
+// fullDisk says which disk has nearly nothing left, the engine's and its nodes'
+// or that of this run's files, or returns "".
+func (s *session) fullDisk(ctx context.Context) string {
+	if info, err := s.engine.Info(ctx); err == nil && info.DiskTotal > 0 && info.DiskFree < nearlyNothing {
+		return fmt.Sprintf("%s free for %s in %s", humanize.Bytes(info.DiskFree), s.connection.Provider, info.GraphRoot)
+	}
+	if free, err := host.DiskFree(s.folder.Path); err == nil && free < nearlyNothing {
+		return fmt.Sprintf("%s free in %s", humanize.Bytes(free), s.settings.State)
+	}
+	return ""
 }
 
 // noRoute is what a client of a published port says when its packets are sent
