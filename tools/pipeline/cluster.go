@@ -92,7 +92,7 @@ func portHolder(ctx context.Context, port int) string {
 
 // downStep removes the suite's cluster after a pass, unless it is to be kept.
 func (s *session) downStep(def settings.Suite) run.Step {
-	return run.Step{Name: "cluster-down", Phase: failure.Teardown, Budget: 3 * time.Minute, Stall: stall,
+	return run.Step{Name: "cluster-down", Phase: failure.Teardown, Budget: 3 * time.Minute, Stall: removalStall,
 		Do: func(ctx context.Context, _ progress.Func) (run.Outcome, error) {
 			c := s.cluster(def)
 			if s.settings.KeepCluster == "true" {

@@ -20,6 +20,10 @@ import (
 // least every few seconds while it moves.
 const stall = 5 * time.Minute
 
+// removalStall is stall for what only removes: an engine that answers has ended
+// and removed a container long before.
+const removalStall = 90 * time.Second
+
 // buildStep makes one image of the workload present in the engine.
 func (s *session) buildStep(image settings.Image) run.Step {
 	return run.Step{Name: "build-" + image.Name, Phase: failure.Build, Budget: 30 * time.Minute, Stall: stall,

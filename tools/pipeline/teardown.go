@@ -28,7 +28,7 @@ const teardownName = "teardown"
 func Teardown(ctx context.Context) error {
 	var report teardown.Report
 	err := target(ctx, teardownName, func(s *session) ([][]run.Step, error) {
-		return [][]run.Step{{{Name: teardownName, Phase: failure.Teardown, Budget: 10 * time.Minute, Stall: stall,
+		return [][]run.Step{{{Name: teardownName, Phase: failure.Teardown, Budget: 10 * time.Minute, Stall: removalStall,
 			Do: func(ctx context.Context, progress progress.Func) (run.Outcome, error) {
 				engines, silent := s.engines(ctx, progress)
 				done, err := teardown.Run(ctx, teardown.Options{Engines: engines, StateDir: host.DefaultStateDir(), KubeDir: filepath.Dir(kubeconfig("x")),
