@@ -209,7 +209,7 @@ func (w *world) isGone(t *testing.T) {
 	if id := w.node(); id != "" {
 		t.Errorf("node container %s is left", id)
 	}
-	for _, f := range []string{w.kubeconfig(), filepath.Join(w.state, clusterName+".podman.cluster.json")} {
+	for _, f := range []string{w.kubeconfig(), filepath.Join(w.state, clusterName+".podman.cluster.json"), filepath.Join(w.state, clusterName+".lock")} {
 		if _, err := os.Stat(f); err == nil {
 			t.Errorf("%s is left", f)
 		}

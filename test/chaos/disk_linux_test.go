@@ -52,30 +52,46 @@ func TestMatrixOfDisks(t *testing.T) {
 		fault, step string
 		mb          int
 		leave       uint64
+		after, kind string // the event after which the disk is filled; empty: before the run
+		fresh       bool   // there is no cluster when the run begins
 	}{
-		{"node disk full of other things", "load", 161, 80 << 20},
-		{"engine's disk full of other things", "build", 162, 60 << 20},
+		{"engine's disk full of other things", "build", 162, 60 << 20, "", "", false},
+		{"engine's disk full of other things", "cluster", base, 10 << 20, "cluster", run.Start, true},
+		{"node disk full of other things", "load", 161, 80 << 20, "build-hapi", run.Done, false},
+		{"node disk full of other things", "deploy", 163, 0, "deploy", run.Start, false},
+		{"node disk full of other things", "suite", base, 0, "suite", run.Start, false},
 	} {
-		t.Run(c.fault, func(t *testing.T) {
+		t.Run(c.fault+"/"+c.step, func(t *testing.T) {
 			defer free()
-			if c.step == "build" {
+			if c.fresh {
+				if err := w.remove(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				w.ready(t)
+			}
+			if c.after == "" {
 				fill(t, ballast, c.leave)
 			}
 			r := w.start(t, payload(c.mb), quick)
-			if c.step == "load" {
-				r.until("build-hapi", run.Done)
+			if c.after != "" {
+				r.until(c.after, c.kind)
 				fill(t, ballast, c.leave)
 			}
 			o := r.wait()
-			o.is(t, 75, "infrastructure")
-			o.isAbout(t, "resources")
-			o.tells(t, "infrastructure, not code", "unit tests pass")
+			became := "passed: it needed no more room"
+			if o.code != 0 {
+				became = "refused, as a full disk; passed once there was room"
+				o.is(t, 75, "infrastructure")
+				o.isAbout(t, "resources")
+				o.tells(t, "infrastructure, not code", "unit tests pass")
+			}
 			free()
 			again := w.start(t, payload(c.mb), quick).wait()
 			again.is(t, 0, "passed")
 			w.forget(t, again)
 			w.forget(t, o)
-			observed(t, c.fault, c.step, "refused, as a full disk; passed once there was room", o)
+			observed(t, c.fault, c.step, became, o)
 		})
 	}
 	t.Run("the host's disk is full of old runs", func(t *testing.T) {
@@ -102,17 +118,28 @@ func TestMatrixOfDisks(t *testing.T) {
 		o.tells(t, "infrastructure, not code")
 		observed(t, "host disk full of other things", "build", "refused, as a full disk", o)
 	})
-	t.Run("the host's disk has no byte left", func(t *testing.T) {
-		state := smallDisk(t)
-		fill(t, filepath.Join(state, "ballast"), 0)
-		r := w.startAt(t, state, quick)
-		<-r.ended
-		if code := r.cmd.ProcessState.ExitCode(); code != 75 || !strings.Contains(r.tail(), "no space left on device") {
-			t.Fatalf("exit code %d\n%s", code, r.tail())
-		}
-		observed(t, "host disk without a byte left", "set-up", "refused, as a full disk; the report could only be printed",
-			outcome{code: 75, took: r.took, Result: run.Result{Verdict: failure.Infrastructure}})
-	})
+	for _, step := range []string{"set-up", "load", "deploy", "suite", "teardown"} {
+		t.Run("the host's disk has no byte left/"+step, func(t *testing.T) {
+			state := smallDisk(t)
+			if step == "set-up" {
+				fill(t, filepath.Join(state, "ballast"), 0)
+			}
+			r := w.startAt(t, state, quick, "KEEP_CLUSTER="+fmt.Sprint(step != "teardown"))
+			if event := map[string]string{"load": "load", "deploy": "deploy", "suite": "suite", "teardown": "cluster-down"}[step]; event != "" {
+				r.until(event, run.Start)
+				fill(t, filepath.Join(state, "ballast"), 0)
+			}
+			<-r.ended
+			code, verdict, became := r.cmd.ProcessState.ExitCode(), failure.Passed, "passed; the report could only be printed"
+			if code != 0 {
+				verdict, became = failure.Infrastructure, "refused, as a full disk; the report could only be printed"
+				if code != 75 || !strings.Contains(r.tail(), "no space left on device") && !strings.Contains(r.tail(), "disk is full") {
+					t.Fatalf("exit code %d\n%s", code, r.tail())
+				}
+			}
+			observed(t, "host disk without a byte left", step, became, outcome{code: code, took: r.took, Result: run.Result{Verdict: verdict}})
+		})
+	}
 }
 
 // isAbout checks the class of the failure.

@@ -2,9 +2,12 @@ package chaos
 
 import (
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
 
 // fault is one way to break something under a run.
@@ -34,22 +37,20 @@ var faults = []fault{
 	{name: "engine stopped for 30 s", brk: stopEngine, mend: startEngine, after: 30 * time.Second,
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "node container stopped", brk: onNode("stop", "--time=1"),
-		steps: []string{"set-up", "build", "load", "deploy", "suite"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "node container killed", brk: onNode("kill"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "node's containerd killed", brk: inNode("pkill -9 -x containerd"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "API server killed", brk: inNode("pkill -9 kube-apiserver"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
-	{name: "kubeconfig corrupted", brk: func(t *testing.T, w *world, _ *pipeline) {
-		if err := os.WriteFile(w.kubeconfig(), []byte("{ not: [yaml"), 0o600); err != nil {
-			t.Error(err)
-		}
-	}, steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
-	{name: "images deleted from the engine", brk: imagesOfEngine, steps: []string{"set-up", "load", "deploy", "suite"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+	{name: "kubeconfig corrupted", brk: corrupt,
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+	{name: "images deleted from the engine", brk: imagesOfEngine,
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "images deleted from the node",
 		brk:   inNode("ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync"),
-		steps: []string{"set-up", "build", "load", "deploy", "suite"}},
+		steps: []string{"set-up", "build", "load", "deploy", "suite", "teardown"}},
 	{name: "SIGINT to the run", live: true, ends: syscall.SIGINT, brk: signalled(syscall.SIGINT),
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "SIGTERM to the run", live: true, ends: syscall.SIGTERM, brk: signalled(syscall.SIGTERM),
@@ -66,23 +67,45 @@ func stopEngine(_ *testing.T, w *world, _ *pipeline) {
 
 func startEngine(w *world) { w.svc.Start() }
 
+func corrupt(t *testing.T, w *world, _ *pipeline) {
+	if err := os.WriteFile(w.kubeconfig(), []byte("{ not: [yaml"), 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
 func onNode(args ...string) func(*testing.T, *world, *pipeline) {
-	return func(t *testing.T, w *world, _ *pipeline) { w.podman(t, append(args, nodeName)...) }
+	return func(t *testing.T, w *world, _ *pipeline) { w.strikeNode(t, append(args, nodeName)...) }
+}
+
+// strikeNode does something to the node. A run that ends removes it meanwhile,
+// and then nothing is left to be hit.
+func (w *world) strikeNode(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := w.command(args...).CombinedOutput(); err != nil && w.node() != "" {
+		t.Errorf("podman %s: %v\n%s", strings.Join(args, " "), err, out)
+	} else if err != nil {
+		t.Logf("the node was gone before it was hit: %s", out)
+	}
 }
 
 // inNode runs a command in the node until it succeeds: in a cluster that is
 // being made, what it is to hit may not run yet.
 func inNode(command string) func(*testing.T, *world, *pipeline) {
 	return func(t *testing.T, w *world, _ *pipeline) {
-		w.podman(t, "exec", nodeName, "sh", "-c", "for i in $(seq 300); do { "+command+"; } && exit 0; sleep 0.2; done; exit 1")
+		w.strikeNode(t, "exec", nodeName, "sh", "-c", "for i in $(seq 300); do { "+command+"; } && exit 0; sleep 0.2; done; exit 1")
 	}
 }
 
-// imagesOfEngine removes the HAPI image that this run made, or found made.
+// imagesOfEngine removes the images that this run made, or the HAPI image that
+// it found made.
 func imagesOfEngine(t *testing.T, w *world, r *pipeline) {
 	refs := []string{w.hapi}
-	if r != nil && len(r.built()) > 0 {
-		refs = r.built()
+	if r != nil {
+		for _, e := range r.events() {
+			if strings.HasPrefix(e.Step, "build-") && (e.Kind == run.Done || e.Kind == run.Skip) {
+				refs = append(refs, e.Detail)
+			}
+		}
 	}
 	w.podman(t, append([]string{"rmi", "--force"}, refs...)...)
 }

@@ -71,12 +71,7 @@ func TestMatrixOfLeftovers(t *testing.T) {
 	})
 	t.Run("a lock that somebody holds for a while", func(t *testing.T) {
 		w.ready(t)
-		held := flock.New(lock)
-		if ok, err := held.TryLock(); err != nil || !ok {
-			t.Fatal(ok, err)
-		}
-		free := time.AfterFunc(15*time.Second, func() { _ = held.Unlock() })
-		defer free.Stop()
+		w.holdLock(t)
 		o := w.start(t, quick).wait()
 		o.is(t, 0, "passed")
 		if took := o.step("lock").DurationMS; took < 5000 {
@@ -84,4 +79,15 @@ func TestMatrixOfLeftovers(t *testing.T) {
 		}
 		observed(t, "lock held by another run for 15 s", "set-up", "waited for it; passed, cluster kept", o)
 	})
+}
+
+// holdLock keeps the lock of the cells' cluster for 15 s.
+func (w *world) holdLock(t *testing.T) {
+	t.Helper()
+	held := flock.New(filepath.Join(w.state, clusterName+".lock"))
+	if ok, err := held.TryLock(); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	free := time.AfterFunc(15*time.Second, func() { _ = held.Unlock() })
+	t.Cleanup(func() { free.Stop() })
 }
