@@ -3,6 +3,7 @@ package chaos
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,7 +204,26 @@ func fill(t *testing.T, file string, leave uint64) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := syscall.Fallocate(int(f.Fd()), 0, 0, int64(free-leave)); err != nil {
+	const books = 16 << 20 // what the file system may want for keeping books of it
+	if size := int64(free-leave) - books; size > 0 {
+		if err := syscall.Fallocate(int(f.Fd()), 0, 0, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
 		t.Fatal(err)
+	}
+	for block := make([]byte, 64<<10); ; {
+		if err := syscall.Statfs(filepath.Dir(file), &s); err != nil {
+			t.Fatal(err)
+		}
+		if leave > 0 && s.Bavail*uint64(s.Bsize) <= leave {
+			return
+		}
+		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
 	}
 }

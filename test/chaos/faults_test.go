@@ -41,16 +41,16 @@ var faults = []fault{
 	{name: "node container killed", brk: onNode("kill"),
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "node's containerd killed", brk: inNode("pkill -9 -x containerd"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
 	{name: "API server killed", brk: inNode("pkill -9 kube-apiserver"),
-		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite"}},
 	{name: "kubeconfig corrupted", brk: corrupt,
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "images deleted from the engine", brk: imagesOfEngine,
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "images deleted from the node",
 		brk:   inNode("ctr -n k8s.io images ls -q | grep kubernaut-hapi | xargs -r ctr -n k8s.io images rm --sync"),
-		steps: []string{"set-up", "build", "load", "deploy", "suite", "teardown"}},
+		steps: []string{"set-up", "build", "load", "deploy", "suite"}},
 	{name: "SIGINT to the run", live: true, ends: syscall.SIGINT, brk: signalled(syscall.SIGINT),
 		steps: []string{"set-up", "build", "cluster", "load", "deploy", "suite", "teardown"}},
 	{name: "SIGTERM to the run", live: true, ends: syscall.SIGTERM, brk: signalled(syscall.SIGTERM),
@@ -92,7 +92,7 @@ func (w *world) strikeNode(t *testing.T, args ...string) {
 // being made, what it is to hit may not run yet.
 func inNode(command string) func(*testing.T, *world, *pipeline) {
 	return func(t *testing.T, w *world, _ *pipeline) {
-		w.strikeNode(t, "exec", nodeName, "sh", "-c", "for i in $(seq 300); do { "+command+"; } && exit 0; sleep 0.2; done; exit 1")
+		w.podman(t, "exec", nodeName, "sh", "-c", "for i in $(seq 300); do { "+command+"; } && exit 0; sleep 0.2; done; exit 1")
 	}
 }
 

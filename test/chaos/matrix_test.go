@@ -78,6 +78,8 @@ var nothingToHit = []struct {
 	steps  []string
 	why    string
 }{
+	{[]string{"containerd killed", "API server killed", "images deleted from the node"}, []string{"teardown", "mage teardown"},
+		"a node is removed by force, and nobody asks what runs in it"},
 	{[]string{"images deleted from the node"}, []string{"cluster"}, "a node that is being made has no images yet"},
 	{[]string{"node disk full"}, []string{"set-up", "build", "cluster", "teardown", "mage teardown"},
 		"nothing is written in a node then; its disk is the engine's, which has rows of its own"},

@@ -243,3 +243,15 @@ func checkVerdict(t *testing.T, err error, phase failure.Phase, want failure.Ver
 		t.Errorf("verdict %s, want %s, for %v", got, want, err)
 	}
 }
+
+func TestAReportThatIsCutOffIsNoReport(t *testing.T) {
+	for name, text := range map[string]string{"empty": "", "cut off": `<?xml version="1.0"?><testsuites><testsuite name="x"><testcase name="[It] a"`} {
+		file := filepath.Join(t.TempDir(), "junit.xml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := read(file); err == nil || s.Ran != 0 {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+}
