@@ -88,6 +88,10 @@ type Summary struct {
 	Failures                     []string // "name: message" of each failed spec
 }
 
+// ErrNoReport is a suite that exited 0 and left no report: it passed, but
+// nothing proves it.
+var ErrNoReport = errors.New("the suite exited 0 but left no report")
+
 // Failure is a suite that ran and did not pass.
 type Failure struct {
 	Summary Summary
@@ -148,7 +152,7 @@ func (r Run) Do(ctx context.Context, report progress.Func) (Summary, error) {
 	case err != nil:
 		return summary, &Failure{Summary: summary, Err: err}
 	case readErr != nil:
-		return summary, fmt.Errorf("the suite exited 0 but left no report: %w", readErr)
+		return summary, fmt.Errorf("%w: %w", ErrNoReport, readErr)
 	case summary.Ran == 0:
 		return summary, failure.New(failure.Configuration, fmt.Sprintf("no spec matches GINKGO_LABEL=%q GINKGO_FOCUS=%q", r.Label, r.Focus),
 			"unset them, or name a label or text that a spec has", nil)
