@@ -11,15 +11,16 @@ var troubleWords = []string{"not ready", "notready", "not running", "no such", "
 	"could not", "couldn't", "can't", "backoff", "back-off", "crash", "didn't", "does not", "doesn't", "did not", "unreachable",
 	"lost", "closed", "reset", "evicted", "oom", "forbidden", "unavailable", "aborted", "stuck", "broken", "corrupt",
 	"terminat", "never ", "0/", "undefined", "not up", "wrong", "warning  ", "pending", "unbound", "exiting due",
-	"not permitted", "not allowed", "not supported", "unhealthy", "no rule", "stopped", "syntax error", "no go files", "not set", "file exists", "not defined", "incompatible", "unsupported", "not available", "newer than", "unbound variable"}
+	"not permitted", "not allowed", "not supported", "unhealthy", "no rule", "stopped", "syntax error", "no go files", "not set", "file exists", "not defined", "incompatible", "unsupported", "not available", "newer than", "unbound variable", "not yet ", "bad address", "existing instance"}
 
 var (
 	nothingBad = regexp.MustCompile(`(?i)\b(?:no|0|zero|without(?: any)?) (?:errors?|failures?|failed|issues|warnings?)\b(?: (?:found|detected))?|\b(?:errors?|failures?|failed|warnings?)[:=] ?0\b`)
 	bare       = mustCompile(`(?i)`, `^(?:error: )?(?:the operation was cancell?ed|session terminated|process completed with exit code \d+|exit(?:ed)?(?: with)? (?:status|code):? \d+|command failed|task failed|job failed)[.!]?$|^make(?:\[\d+\])?: \*\*\* .*Error \d+$`)
-	located    = mustCompile(`(?m)`, `^\S+\.\w+:\d+(?::\d+:|: )`) // a compiler or linter points at a place
-	goodEnd    = mustCompile(`(?i)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|SUCCESS!`)
-	negated    = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
-	neutral    = mustCompile(`(?i)`, `^\S+/\S+ (?:configured|created|unchanged|serverside-applied|labeled|annotated|patched)$|^\W*$|^sha256:\w+$|^[0-9a-f]{12,64}$|^\W*(?:bye|thanks|cleaning up)\b`)
+	// A compiler, a linter or a stack points at a place; a server answers that it failed.
+	located = mustCompile(`(?m)`, `^\S+\.\w+:\d+(?::\d+:|: )|^\s*File "[^"]+", line \d+|\b(?:GET|POST|PUT|PATCH|DELETE) \S+ 5\d\d\b`)
+	goodEnd = mustCompile(`(?i)`, `successfully|have a nice day|(?:build|deploy\w*|install\w*|upgrade|release|import|push|pull) (?:succeeded|completed?)\.?$|BUILD SUCCESS|STATUS: deployed|condition met$|naming to \S+ done|^#\d+ DONE|(?:^|\s)DONE \d+\.\d+s$|^PASS$|^ok\s+\S+/\S+|Writing manifest to image destination|Storing signatures|Loaded image|all checks passed|exit(?:ed with)? (?:code|status):? 0$|SUCCESS!`)
+	negated = mustCompile(`(?i)`, `\bnot\b|n't\b|\bun\w+|without`)
+	neutral = mustCompile(`(?i)`, `^\S+/\S+ (?:configured|created|unchanged|serverside-applied|labeled|annotated|patched)$|^\W*$|^sha256:\w+$|^[0-9a-f]{12,64}$|^\W*(?:bye|thanks|cleaning up)\b`)
 )
 
 // failedTests are a test framework's marks of a failure.
