@@ -61,7 +61,7 @@ func train(all []lesson) model {
 	zero := func() []float64 { return make([]float64, len(outcomes)) }
 	m, steps := model{always: {0, zero()}}, map[string][]float64{always: zero()}
 	for f, n := range count {
-		if n >= 4 { // in two outputs, as each is given twice
+		if n >= 6 { // in three outputs, as each is given twice
 			m[f] = &weights{math.Log(float64(len(all)+1) / float64(n)), zero()}
 			steps[f] = zero()
 		}
