@@ -86,7 +86,7 @@ var table = []plan{
 	{class: failure.Resources, signatures: []string{"runner-starved", "etcd-slow-disk", "addresses-exhausted", "addresses-exhausted-anywhere"}, steps: []step{
 		{Wait, always, time.Minute, ""},
 	}},
-	{class: failure.Resources, signatures: []string{"memory-killed-build", "memory-exhausted", "container-oom", "exit-137", "too-few-cpus",
+	{class: failure.Resources, signatures: []string{"memory-killed-build", "memory-killed-compiler", "memory-exhausted", "container-oom", "exit-137", "too-few-cpus",
 		"rlimit", "inotify-limit", "too-many-files", "too-many-files-anywhere", "process-limit", "key-quota", "key-quota-container-start",
 		"unschedulable-resources"}, helpless: true},
 	{class: failure.Resources, needsEffect: true, steps: []step{
