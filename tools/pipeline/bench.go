@@ -82,7 +82,8 @@ var _ load.Pusher = benchEngine{}
 // containerd is the version that the first node runs.
 func (s *session) containerd(ctx context.Context) string {
 	var out bytes.Buffer
-	if len(s.nodes) == 0 || s.engine.Exec(ctx, s.nodes[0], engine.ExecRequest{Cmd: []string{"containerd", "--version"}, Stdout: &out}) != nil {
+	nodes := s.nodeNames()
+	if len(nodes) == 0 || s.engine.Exec(ctx, nodes[0], engine.ExecRequest{Cmd: []string{"containerd", "--version"}, Stdout: &out}) != nil {
 		return "unknown"
 	}
 	fields := strings.Fields(out.String())

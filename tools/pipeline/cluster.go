@@ -48,7 +48,7 @@ func (s *session) clusterStep(def settings.Suite) run.Step {
 			if err != nil {
 				return run.Outcome{}, err
 			}
-			s.nodes = state.Nodes
+			s.setNodes(state.Nodes)
 			detail := fmt.Sprintf("%s %s, Kubernetes %s, %d node(s)", c.Name, state.Outcome, state.Version, len(state.Nodes))
 			if state.Reason != "" {
 				detail += ": " + state.Reason

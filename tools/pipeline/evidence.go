@@ -39,14 +39,14 @@ func (s *session) collect(ctx context.Context, name string, limit time.Duration,
 	var items []evidence.Item
 	if s.engine != nil {
 		items = append(items, evidence.OfEngine(s.engine)...)
-		items = append(items, evidence.OfNodes(s.engine, s.nodes)...)
+		items = append(items, evidence.OfNodes(s.engine, s.nodeNames())...)
 	}
 	if s.suite != nil && s.engine != nil {
 		c := s.cluster(*s.suite)
 		if _, err := os.Stat(c.Kubeconfig); err == nil {
 			items = append(items, evidence.OfCluster(c.Kubeconfig, s.suite.Namespace)...)
 		}
-		if found, err := c.Status(ctx); nodeLogs && (err != nil || found.Exists) {
+		if nodeLogs && s.clusterMayExist(ctx) {
 			items = append(items, evidence.OfKind(c.ExportLogs))
 		}
 	}
@@ -58,6 +58,17 @@ func (s *session) collect(ctx context.Context, name string, limit time.Duration,
 	if err != nil {
 		s.log.Debug("some evidence could not be had", "step", name, "error", err)
 	}
+}
+
+// statusLimit bounds asking for the cluster before its logs are taken.
+const statusLimit = 5 * time.Second
+
+// clusterMayExist says whether there is a cluster, or nobody can tell.
+func (s *session) clusterMayExist(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	found, err := s.cluster(*s.suite).Status(ctx)
+	return err != nil || found.Exists
 }
 
 // beforeDelete takes the evidence that goes away with a cluster.

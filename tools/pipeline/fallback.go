@@ -34,7 +34,7 @@ func (s *session) fallback(ctx context.Context, result run.Result, stages [][]ru
 		s.log.Debug("no other engine to move to", "error", err)
 		return result
 	}
-	from, first, images := s.hostOptions().Provider, s.engine, s.images
+	from, first, images := s.hostOptions().Provider, s.engine, s.built()
 	move := run.Heal{Step: result.Step, Action: "move to " + provider,
 		Effect: fmt.Sprintf("%s could not be healed: %s", from, result.Cause), OK: true}
 	s.journal.Add(run.Event{Time: time.Now(), Step: result.Step, Kind: run.Healed, Detail: move.Action + ": " + move.Effect})
@@ -91,8 +91,10 @@ func (s *session) forgetEngine(provider string) {
 	}
 	s.settings.Provider = provider
 	s.connection, s.engine, s.info = host.Connection{}, nil, engine.Info{}
-	s.nodes, s.neighbours = nil, nil
-	s.images = map[string]hapi.Image{}
+	s.neighbours = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes, s.images = nil, map[string]hapi.Image{}
 }
 
 // otherEngine names the engine to move to: the one that was asked for, or the

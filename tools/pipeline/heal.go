@@ -47,10 +47,10 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 	hands := map[heal.Do]heal.Hand{
 		heal.EngineAnswers: s.askEngine,
 		heal.Reconnect:     s.awaitEngine,
-		heal.RestartService: func(ctx context.Context) (string, error) {
+		heal.RestartService: s.once(func(ctx context.Context) (string, error) {
 			return s.restarted(host.RestartService(ctx, s.hostOptions()))
-		},
-		heal.RestartMachine: s.restartMachine,
+		}),
+		heal.RestartMachine: s.once(s.restartMachine),
 		heal.EndExecs:       s.endExecs,
 		heal.Wait: func(ctx context.Context) (string, error) {
 			select {
@@ -70,10 +70,11 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 	}
 	c := s.cluster(*s.suite)
 	hands[heal.RemoveStale] = heal.Stale{Engine: s.engine, Provider: c.Provider, StateDir: c.StateDir, Network: c.Network, Current: c.Name}.Remove
-	if len(s.nodes) > 0 {
+	nodes := len(s.nodeNames())
+	if nodes > 0 {
 		hands[heal.ClusterAnswers] = s.repairCluster
 	}
-	if len(s.images) > 0 && len(s.nodes) > 0 {
+	if len(s.built()) > 0 && nodes > 0 {
 		hands[heal.ReloadImages] = s.reload
 		hands[heal.RebuildImages] = s.rebuild
 		hands[heal.WorkloadRuns] = redo(s.deployStep(*s.suite))
@@ -81,9 +82,26 @@ func (s *session) hands() map[heal.Do]heal.Hand {
 	return hands
 }
 
-// freedLately is how long space that one step had freed counts for the steps
-// beside it: they failed on the same full disk, and find nothing left to free.
-const freedLately = time.Minute
+// lately is how long what one step had healed counts for the steps beside it:
+// they failed of the same, find nothing left to free, and another restart would
+// strike the first one's next attempt.
+const lately = time.Minute
+
+// once is a restart that steps side by side share.
+func (s *session) once(restart heal.Hand) heal.Hand {
+	return func(ctx context.Context) (string, error) {
+		if time.Since(s.restartedAt) < lately {
+			return doneBeside, nil
+		}
+		effect, err := restart(ctx)
+		if err == nil && effect != "" {
+			s.restartedAt = time.Now()
+		}
+		return effect, err
+	}
+}
+
+const doneBeside = "done a moment ago, for a step beside this one"
 
 func (s *session) freeSpace(ctx context.Context) (string, error) {
 	effect, err := heal.Space{Store: s.engine, Keep: append(s.builtRefs(), s.node.Ref), Since: s.started,
@@ -91,8 +109,8 @@ func (s *session) freeSpace(ctx context.Context) (string, error) {
 	switch {
 	case err == nil && effect != "":
 		s.freed = time.Now()
-	case err == nil && time.Since(s.freed) < freedLately:
-		effect = "done a moment ago, for a step beside this one"
+	case err == nil && time.Since(s.freed) < lately:
+		effect = doneBeside
 	}
 	return effect, err
 }

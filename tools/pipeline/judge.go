@@ -131,7 +131,8 @@ func (s *session) sameText(step string, err error) int {
 // nodesRun says whether every node of the cluster runs; known is false where
 // that cannot be told.
 func (s *session) nodesRun(ctx context.Context) (running, known bool) {
-	if len(s.nodes) == 0 {
+	nodes := s.nodeNames()
+	if len(nodes) == 0 {
 		return false, false
 	}
 	found, err := s.engine.Containers(ctx)
@@ -142,7 +143,7 @@ func (s *session) nodesRun(ctx context.Context) (running, known bool) {
 	for _, c := range found {
 		up[c.Name] = c.Running()
 	}
-	for _, n := range s.nodes {
+	for _, n := range nodes {
 		if !up[n] {
 			return false, true
 		}

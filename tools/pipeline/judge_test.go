@@ -7,6 +7,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/jordigilh/kubernaut-e2e/tools/command"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
 )
@@ -55,5 +56,36 @@ func TestAPortThatOnlyATextCallsAstray(t *testing.T) {
 	said := fmt.Errorf(`Get "http://%[1]s/readyz": dial tcp %[1]s: connect: no route to host`, l.Addr())
 	if got := astray(t.Context(), said); got != "" {
 		t.Errorf("%s answers, and is called astray", got)
+	}
+}
+
+func TestWhatTheGoCommandFailsOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		output string
+		want   failure.Verdict
+	}{
+		"a test":           {"--- FAIL: TestX (0.0s)\n    x_test.go:3: dial tcp 1.2.3.4:443: no space left on device\nFAIL\tx\t0.1s", failure.Code},
+		"a finding":        {"tools/x.go:3:1: undefined: y", failure.Code},
+		"the module proxy": {`go: github.com/rhysd/actionlint@v1.7.12: Get "https://proxy.golang.org/github.com/rhysd/actionlint/@v/v1.7.12.zip": dial tcp: lookup proxy.golang.org: Temporary failure in name resolution`, failure.Infrastructure},
+		"a full disk":      {"# example.com/x\n/usr/lib/go/pkg/tool/linux_amd64/link: writing output: write $WORK/b001/exe/a.out: no space left on device", failure.Infrastructure},
+		"a killed linker":  {"# example.com/x\n/usr/lib/go/pkg/tool/linux_amd64/link: signal: killed\nFAIL\texample.com/x [build failed]\nFAIL", failure.Infrastructure},
+	} {
+		err := goFailure("tests failed", "correct them", &command.Error{Command: "go test", Code: 1, Output: c.output, Err: errors.New("exit status 1")})
+		if got := failure.Of(err, failure.Suite, failure.Facts{}).Verdict(failure.Suite); got != c.want {
+			t.Errorf("%s: %s, want %s: %v", name, got, c.want, err)
+		}
+	}
+}
+
+func TestARestartIsSharedByStepsSideBySide(t *testing.T) {
+	s, restarts := &session{}, 0
+	hand := s.once(func(context.Context) (string, error) { restarts++; return "it answers again", nil })
+	for range 2 {
+		if effect, err := hand(t.Context()); effect == "" || err != nil {
+			t.Errorf("%q, %v", effect, err)
+		}
+	}
+	if restarts != 1 {
+		t.Errorf("restarted %d times", restarts)
 	}
 }

@@ -115,8 +115,9 @@ func (m *mishaps) heals() []run.Heal {
 
 // loadNodes are the cluster's nodes as the load package sees them.
 func (s *session) loadNodes() []load.Node {
-	nodes := make([]load.Node, len(s.nodes))
-	for i, name := range s.nodes {
+	names := s.nodeNames()
+	nodes := make([]load.Node, len(names))
+	for i, name := range names {
 		nodes[i] = loadNode{engine: s.engine, name: name, lost: s.lostExec}
 	}
 	return nodes

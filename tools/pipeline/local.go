@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -153,16 +154,28 @@ func raceDetector() (flags, env []string, detail string) {
 	return []string{"-race"}, []string{"CGO_ENABLED=1"}, "with the race detector"
 }
 
+// testsRan is what go test prints of a test binary that was run and failed.
+var testsRan = regexp.MustCompile(`(?m)^\s*--- FAIL|^FAIL\t\S+\t[0-9.]+s|^panic:`)
+
 // goCommand runs the go command in the project. Its exit code 1 is a failure of
-// the code, with this cause and remedy.
+// the code, with this cause and remedy, unless no test ran and what is printed
+// is known to come of the network or a limit of this host.
 func (s *session) goCommand(ctx context.Context, cause, remedy string, c command.Command) error {
 	c.Name, c.Dir = "go", s.root
 	_, err := command.Run(ctx, c)
+	return goFailure(cause, remedy, err)
+}
+
+func goFailure(cause, remedy string, err error) error {
 	var failed *command.Error
-	if errors.As(err, &failed) && failed.Code == 1 {
-		return failure.New(failure.TestFailure, cause, remedy, err)
+	if !errors.As(err, &failed) || failed.Code != 1 {
+		return err
 	}
-	return err
+	d := failure.Explain(failed.Output, failure.Build, failure.Facts{})
+	if !testsRan.MatchString(failed.Output) && d.Confidence == "high" && (d.Class == failure.Network || d.Class == failure.Resources) {
+		return &failure.Error{Diagnosis: d, Err: err}
+	}
+	return failure.New(failure.TestFailure, cause, remedy, err)
 }
 
 // testLines shows the lines of a test run as they are.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -40,24 +41,25 @@ type session struct {
 	runner   *run.Runner
 	log      *slog.Logger
 
-	connection host.Connection
-	engine     engine.Engine
-	info       engine.Info
-	node       nodeimage.Result
-	nodes      []string        // of the cluster, by container name
-	suite      *settings.Suite // whose cluster the steps are about; nil: none
-	started    time.Time
-	neighbours []string   // other people's containers in the engine's machine; nil: unknown
-	cleared    []string   // engines not ours that a teardown found
-	movable    bool       // the whole run can be done on another engine
-	connecting sync.Mutex // one connection at a time
-	healing    sync.Mutex // one healing at a time
-	freed      time.Time  // when space was freed; guarded by healing
-	lock       *cluster.Lock
-	onFailure  func(context.Context)
+	connection  host.Connection
+	engine      engine.Engine
+	info        engine.Info
+	node        nodeimage.Result
+	suite       *settings.Suite // whose cluster the steps are about; nil: none
+	started     time.Time
+	neighbours  []string   // other people's containers in the engine's machine; nil: unknown
+	cleared     []string   // engines not ours that a teardown found
+	movable     bool       // the whole run can be done on another engine
+	connecting  sync.Mutex // one connection at a time
+	healing     sync.Mutex // one healing at a time
+	freed       time.Time  // when space was freed; guarded by healing, as is the next
+	restartedAt time.Time  // when engine or machine were
+	lock        *cluster.Lock
+	onFailure   func(context.Context)
 
 	mu        sync.Mutex
 	images    map[string]hapi.Image // by the name the suite gives them
+	nodes     []string              // of the cluster, by container name
 	lost      []*engine.LostExec    // commands in nodes that may still run
 	diagnoses map[string]failure.Diagnosis
 	texts     map[string]int // how often a step ended with a text
@@ -146,6 +148,27 @@ func (s *session) describeEngine() string {
 	return s.connection.Provider + " " + s.info.Version
 }
 
+// built are the images that this run built or found built, by the name that the
+// suite gives them. Steps that run side by side add to them.
+func (s *session) built() map[string]hapi.Image {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.images)
+}
+
+func (s *session) setNodes(names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes = names
+}
+
+// nodeNames are the cluster's nodes, once they are known.
+func (s *session) nodeNames() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes
+}
+
 // exitError ends the process with a code; Mage asks for it by ExitStatus.
 type exitError struct {
 	code int
@@ -166,13 +189,28 @@ func Exit(err error) error {
 	return &exitError{code: failure.Of(err, failure.Preflight, failure.Facts{}).Verdict(failure.Preflight).ExitCode(), msg: err.Error()}
 }
 
+// watched marks a context that interruptible made.
+type watched struct{}
+
 // interruptible returns a context that a signal ends, or the end of the parent
 // process: Mage does not pass SIGTERM on to the program it compiled, and a run
-// without anybody to report to must not go on.
+// without anybody to report to must not go on. Mage's own handler of SIGINT is
+// put out of work: it would end this process after five seconds, in the middle
+// of cleaning up. A second signal ends it at once. A parent that is interruptible
+// is returned as it is.
 func interruptible(parent context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent)) // with a cause of its own
+	if parent.Value(watched{}) != nil {
+		return parent, func() {}
+	}
+	// With a cause of its own.
+	ctx, cancel := context.WithCancelCause(context.WithValue(context.WithoutCancel(parent), watched{}, true))
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1)
+		ends = append(ends, syscall.SIGHUP)
+	}
+	signal.Reset(syscall.SIGINT)
+	signal.Notify(signals, ends...)
 	tick := time.NewTicker(500 * time.Millisecond)
 	started := os.Getppid()
 	go func() {
@@ -181,6 +219,8 @@ func interruptible(parent context.Context) (context.Context, func()) {
 			select {
 			case sig := <-signals:
 				cancel(fmt.Errorf("%w by %v", run.ErrInterrupted, sig))
+				// Not at once: `go tool` passes on what the terminal has sent already.
+				time.AfterFunc(time.Second, func() { signal.Stop(signals) })
 				return
 			case <-parent.Done(): // Mage's own handler of SIGINT
 				cancel(fmt.Errorf("%w by SIGINT", run.ErrInterrupted))

@@ -25,11 +25,16 @@ const stall = 5 * time.Minute
 // and removed a container long before.
 const removalStall = 90 * time.Second
 
+// outputs is the folder of what is compiled and staged. Its name is this
+// project's alone: a teardown removes it, and E2E_STATE may be a folder in which
+// people keep other things.
+func (s *session) outputs() string { return filepath.Join(s.settings.State, "kubernaut-e2e-build") }
+
 // buildStep makes one image of the workload present in the engine.
 func (s *session) buildStep(image settings.Image) run.Step {
 	return run.Step{Name: "build-" + image.Name, Phase: failure.Build, Budget: 30 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
-			built, err := hapi.Ensure(ctx, s.engine, hapi.Request{Root: s.root, Work: filepath.Join(s.settings.State, "build"),
+			built, err := hapi.Ensure(ctx, s.engine, hapi.Request{Root: s.root, Work: s.outputs(),
 				Image: s.withSettings(image), Platform: "linux/" + s.info.Arch}, report)
 			if err != nil {
 				return run.Outcome{}, err
@@ -77,7 +82,7 @@ func (s *session) compileStep(def settings.Suite) run.Step {
 }
 
 func (s *session) suiteBuild(def settings.Suite) suite.Build {
-	return suite.Build{Root: s.root, Dir: filepath.Join(s.settings.State, "build", "suites"), Package: def.Tests}
+	return suite.Build{Root: s.root, Dir: filepath.Join(s.outputs(), "suites"), Package: def.Tests}
 }
 
 // deployStep applies the workload and waits until it runs.
@@ -85,7 +90,7 @@ func (s *session) deployStep(def settings.Suite) run.Step {
 	return run.Step{Name: "deploy", Phase: failure.Deploy, Budget: 10 * time.Minute, Stall: stall,
 		Do: func(ctx context.Context, report progress.Func) (run.Outcome, error) {
 			refs := map[string]string{}
-			for name, image := range s.images {
+			for name, image := range s.built() {
 				refs["kubernaut-"+name] = image.Ref
 			}
 			var files []string

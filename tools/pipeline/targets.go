@@ -28,7 +28,7 @@ func target(ctx context.Context, name string, steps func(s *session) ([][]run.St
 	if name == chaosName {
 		budget = chaosBudget // a hundred runs of a suite
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("the run was not done within its %s", budget))
+	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("%w of %s", run.ErrOutOfTime, budget))
 	defer cancel()
 	s, err := open(name)
 	if err != nil {
@@ -77,7 +77,7 @@ func BuildHAPI(ctx context.Context) error {
 		return nil, failure.New(failure.Configuration, "suite "+def.Name+" has no image called hapi", "add it to its "+settings.SuiteFile, nil)
 	})
 	if err == nil {
-		fmt.Println(s.images["hapi"].Ref)
+		fmt.Println(s.built()["hapi"].Ref)
 	}
 	return err
 }
@@ -112,6 +112,8 @@ func E2E(ctx context.Context, name string) error {
 
 // All runs every suite, one after the other, and fails with the first failure's code.
 func All(ctx context.Context) error {
+	ctx, stop := interruptible(ctx) // what ends one run ends them all
+	defer stop()
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -174,10 +176,12 @@ func (s *session) nodesStep(def settings.Suite) run.Step {
 				return run.Outcome{}, failure.New(failure.Configuration, fmt.Sprintf("there is no cluster %q on %s", c.Name, s.connection.Provider),
 					"mage clusterUp, or name another by E2E_CLUSTER", nil)
 			}
+			var names []string
 			for _, n := range status.Nodes {
-				s.nodes = append(s.nodes, n.Name)
+				names = append(names, n.Name)
 			}
-			return run.Outcome{Detail: strings.Join(s.nodes, ", ")}, nil
+			s.setNodes(names)
+			return run.Outcome{Detail: strings.Join(names, ", ")}, nil
 		}}
 }
 
@@ -223,7 +227,7 @@ func (s *session) downAfterFailure(def settings.Suite) func(context.Context) {
 // builtRefs are the images that this run built or found built.
 func (s *session) builtRefs() []string {
 	var refs []string
-	for _, image := range s.images {
+	for _, image := range s.built() {
 		refs = append(refs, image.Ref)
 	}
 	return refs

@@ -32,7 +32,7 @@ func Teardown(ctx context.Context) error {
 			Do: func(ctx context.Context, progress progress.Func) (run.Outcome, error) {
 				engines, silent := s.engines(ctx, progress)
 				done, err := teardown.Run(ctx, teardown.Options{Engines: engines, StateDir: host.DefaultStateDir(), KubeDir: filepath.Dir(kubeconfig("x")),
-					KeepTemp: []string{host.DefaultRuntimeDir()}, Network: settings.NetworkName, Paths: []string{filepath.Join(s.settings.State, "build")},
+					KeepTemp: []string{host.DefaultRuntimeDir()}, Network: settings.NetworkName, Paths: []string{s.outputs()},
 					Undo: func(ctx context.Context) ([]string, error) {
 						return host.Undo(ctx, host.Options{Log: s.log})
 					}, Log: s.log, Progress: progress})

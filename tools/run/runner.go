@@ -74,8 +74,11 @@ func cancelledBy(ctx context.Context) error {
 	return nil
 }
 
-// ErrInterrupted is the cause of a context that a signal ended.
-var ErrInterrupted = errors.New("interrupted")
+// Causes of a context's end that are nobody's fault in particular.
+var (
+	ErrInterrupted = errors.New("interrupted") // by a signal
+	ErrOutOfTime   = errors.New("the run was not done within its time")
+)
 
 // Run carries out stages in order; the steps of one stage side by side. The
 // first failure that is not healed ends the run. Run always returns a complete
@@ -146,6 +149,10 @@ func (r *Runner) step(ctx context.Context, s Step, result *collector) error {
 		retry.Context(ctx), retry.Attempts(r.attempts()), retry.LastErrorOnly(true),
 		retry.Delay(r.Delay), retry.DelayType(retry.CombineDelay(retry.BackOffDelay, retry.RandomDelay)),
 	)
+	if err != nil && attempts == 0 && cancelledBy(ctx) == nil { // the run ended between two steps
+		last = r.diagnose(ctx, s, err)
+		r.Journal.Add(Event{Time: r.Now(), Step: s.Name, Kind: Failed, Class: string(last.Class), Signature: last.Signature, Error: err.Error()})
+	}
 	took := r.Now().Sub(began)
 	sr := StepResult{Name: s.Name, State: Done, Attempts: attempts, DurationMS: took.Milliseconds(), Detail: out.Detail}
 	if beside := cancelledBy(ctx); err != nil && beside != nil {
@@ -184,12 +191,17 @@ func (r *Runner) attempts() uint {
 	return r.Attempts
 }
 
+const goOn = "run the same command again; it goes on from what is proven done"
+
 // diagnose handles what the runner itself knows, and asks for the rest.
 func (r *Runner) diagnose(ctx context.Context, s Step, err error) failure.Diagnosis {
-	if cause := context.Cause(ctx); errors.Is(cause, ErrInterrupted) {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, ErrInterrupted):
 		return failure.Diagnosis{Class: failure.Unknown, Retry: failure.RetryNow, Signature: "interrupted", Confidence: "high",
-			Cause:  fmt.Sprintf("the run was ended from outside (%v) during %s", cause, s.Name),
-			Remedy: "run the same command again; it goes on from what is proven done"}
+			Cause: fmt.Sprintf("the run was ended from outside (%v) during %s", cause, s.Name), Remedy: goOn}
+	case errors.Is(cause, ErrOutOfTime):
+		return failure.Diagnosis{Class: failure.Unknown, Retry: failure.RetryNow, Signature: "out-of-time", Confidence: "high",
+			Cause: fmt.Sprintf("%v, in %s", cause, s.Name), Remedy: goOn}
 	}
 	return r.Diagnose(ctx, s, err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -189,6 +190,28 @@ func TestInterruptedRunSaysSo(t *testing.T) {
 	raw, _ := os.ReadFile(folder.File("result.json"))
 	if err := json.Unmarshal(raw, &back); err != nil || back["verdict"] != "infrastructure" {
 		t.Errorf("result.json: %v, %v", back["verdict"], err)
+	}
+}
+
+// A run may end while a step finishes well: the next one never begins, and is
+// not to blame.
+func TestARunThatEndsBetweenTwoSteps(t *testing.T) {
+	for cause, signature := range map[error]string{ErrInterrupted: "interrupted", fmt.Errorf("%w of 85m", ErrOutOfTime): "out-of-time"} {
+		r, _ := newRunner(t)
+		ctx, cancel := context.WithCancelCause(context.Background())
+		got := r.Run(ctx, "suite", [][]Step{
+			{{Name: "deploy", Budget: time.Minute, Do: func(context.Context, progress.Func) (Outcome, error) {
+				cancel(cause)
+				return Outcome{}, nil
+			}}},
+			{{Name: "suite", Phase: failure.Suite, Budget: time.Minute, Do: func(context.Context, progress.Func) (Outcome, error) {
+				t.Error("it was begun")
+				return Outcome{}, nil
+			}}},
+		})
+		if got.Signature != signature || got.Step != "suite" || got.Verdict != failure.Infrastructure || got.Cause == "" {
+			t.Errorf("%v: verdict %s of %s by %q: %s", cause, got.Verdict, got.Step, got.Signature, got.Cause)
+		}
 	}
 }
 

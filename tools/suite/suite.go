@@ -143,7 +143,7 @@ func (r Run) Do(ctx context.Context, report progress.Func) (Summary, error) {
 			}
 		}})
 	if ctx.Err() != nil {
-		return Summary{}, err
+		return Summary{}, errors.Join(context.Cause(ctx), err)
 	}
 	summary, readErr := read(junit)
 	switch {
