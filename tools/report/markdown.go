@@ -21,6 +21,8 @@ func Headline(r run.Result) string {
 		return r.Name + ": passed"
 	case r.Signature == "interrupted":
 		return r.Name + ": interrupted, nothing is known against the code"
+	case r.Signature == "out-of-time":
+		return r.Name + ": out of time, nothing is known against the code"
 	case r.Verdict == failure.Infrastructure:
 		return r.Name + ": infrastructure, not code"
 	case r.Verdict == failure.Misconfigured:

@@ -113,6 +113,11 @@ func TestHeadlineSaysWhoseFaultItIs(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
+	late := results()["interrupted"]
+	late.Signature = "out-of-time"
+	if got := Headline(late); !strings.Contains(got, "out of time, nothing is known against the code") {
+		t.Error(got)
+	}
 }
 
 // GitHub reads one command a line; what is not escaped would be cut or taken
