@@ -56,6 +56,7 @@ type fakeKind struct {
 	node   engine.Container
 	err    error
 	wait   chan struct{} // closed: Create returns
+	config string        // what KubeConfig gives; empty: an error
 }
 
 func (f *fakeKind) Create(string, ...kind.CreateOption) error {
@@ -70,8 +71,13 @@ func (f *fakeKind) Delete(string, string) error {
 	f.engine.set()
 	return nil
 }
-func (f *fakeKind) KubeConfig(string, bool) (string, error) { return "", errors.New("no cluster") }
-func (f *fakeKind) CollectLogs(string, string) error        { return nil }
+func (f *fakeKind) KubeConfig(string, bool) (string, error) {
+	if f.config == "" {
+		return "", errors.New("no cluster")
+	}
+	return f.config, nil
+}
+func (f *fakeKind) CollectLogs(string, string) error { return nil }
 func (f *fakeKind) ListInternalNodes(string) ([]nodes.Node, error) {
 	return nil, nil
 }

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
@@ -25,6 +24,9 @@ func (c Cluster) create(ctx context.Context, p plan, spec Spec, outcome Outcome,
 	}
 	k, err := c.library()
 	if err != nil {
+		return State{}, err
+	}
+	if err := c.spareForeign(); err != nil { // before the record claims the path
 		return State{}, err
 	}
 	if err := c.writeRecord(false, nil); err != nil {
@@ -214,14 +216,15 @@ func (c Cluster) Down(ctx context.Context) error {
 	return c.forget()
 }
 
-// forget removes what is remembered of the cluster on this host. A kubeconfig
-// that can be read and does not bear our mark is somebody else's.
+// forget removes what is remembered of the cluster on this host, its record
+// last: without it, a kubeconfig of ours that is corrupt is somebody else's.
 func (c Cluster) forget() error {
-	var err error
-	if _, unreadable := clientcmd.LoadFromFile(c.Kubeconfig); unreadable != nil || IsOurs(c.Kubeconfig) {
-		err = remove(c.Kubeconfig)
+	if c.replaceable() {
+		if err := remove(c.Kubeconfig); err != nil {
+			return err
+		}
 	}
-	return errors.Join(err, remove(recordPath(c.StateDir, c.Name, c.Provider)))
+	return remove(recordPath(c.StateDir, c.Name, c.Provider))
 }
 
 // ExportLogs writes the nodes' logs below dir. When ctx ends it returns, and

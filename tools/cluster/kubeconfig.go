@@ -23,7 +23,8 @@ import (
 const Mark = "kubernaut-e2e"
 
 // exportKubeconfig fetches the credentials from the control plane and puts
-// them where nothing but this cluster's are kept, whatever was there.
+// them where nothing but this cluster's are kept. What somebody else had there
+// is moved aside.
 func (c Cluster) exportKubeconfig(ctx context.Context) error {
 	k, err := c.library()
 	if err != nil {
@@ -50,6 +51,9 @@ func (c Cluster) exportKubeconfig(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the kubeconfig of cluster %q: %w", c.Name, err)
 	}
+	if err := c.spareForeign(); err != nil {
+		return err
+	}
 	if err := writeFile(c.Kubeconfig, raw); err != nil {
 		return fmt.Errorf("write the kubeconfig of cluster %q: %w", c.Name, err)
 	}
@@ -68,6 +72,39 @@ func IsOurs(path string) bool {
 		}
 	}
 	return true
+}
+
+// replaceable reports whether what is at the kubeconfig's path may go: a file
+// that bears our mark, or one that holds no cluster and whose path a record of
+// this cluster names, which is ours corrupted.
+func (c Cluster) replaceable() bool {
+	if IsOurs(c.Kubeconfig) {
+		return true
+	}
+	rec, _ := c.readRecord()
+	cfg, err := clientcmd.LoadFromFile(c.Kubeconfig)
+	return rec.Kubeconfig == c.Kubeconfig && (err != nil || len(cfg.Clusters) == 0)
+}
+
+// spareForeign moves a kubeconfig that is not ours aside, and never over
+// another one: users name their files as we do, and ours will be deleted.
+func (c Cluster) spareForeign() error {
+	if _, err := os.Lstat(c.Kubeconfig); err != nil || c.replaceable() {
+		return nil // what else is wrong with the path shows in the write
+	}
+	aside := c.Kubeconfig + ".moved-aside"
+	for i := 2; ; i++ {
+		if _, err := os.Lstat(aside); err != nil {
+			break
+		}
+		aside = fmt.Sprintf("%s.moved-aside-%d", c.Kubeconfig, i)
+	}
+	if err := os.Rename(c.Kubeconfig, aside); err != nil {
+		return fmt.Errorf("move a kubeconfig that is not of cluster %q aside: %w", c.Name, err)
+	}
+	c.Log.Warn("a kubeconfig that this project did not write was in the way; moved aside",
+		"cluster", c.Name, "file", c.Kubeconfig, "aside", aside)
+	return nil
 }
 
 // client connects with this cluster's kubeconfig and with nothing else; it
