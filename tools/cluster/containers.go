@@ -69,13 +69,18 @@ func OursByName(name, network string) bool {
 // Ours reports whether a Kind node's container was made by this project: it is
 // on this project's network, or remembered. The label alone proves nothing
 // where the network is known, because a cluster that somebody else makes from
-// our node image inherits it.
+// our node image inherits it. Neither does the record of a cluster that was not
+// finished: it knows a name, which somebody may have given to a cluster since.
+// Together they do, for a node on a network that the user named.
 func Ours(n engine.Container, network string, rec Record) bool {
 	switch {
 	case network != "" && slices.ContainsFunc(n.Networks, func(name string) bool { return OursByName(name, network) }):
 		return true
 	case rec.Name != "" && rec.Name == n.Labels[KindLabel]:
-		return !rec.Complete || slices.Contains(rec.Nodes, n.ID)
+		if !rec.Complete {
+			return n.Labels[settings.Label] != ""
+		}
+		return slices.Contains(rec.Nodes, n.ID)
 	case network != "" && len(n.Networks) > 0:
 		return false
 	}
