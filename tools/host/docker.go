@@ -65,8 +65,8 @@ const dockerBridge = "docker0"
 
 func (h *host) daemonJSON() string { return filepath.Join(h.RuntimeDir, "daemon.json") }
 
-// startDocker starts a dockerd of ours where Docker is installed, does not run
-// and nothing else (systemd, Docker Desktop) is there to start it.
+// startDocker starts a dockerd of ours where Docker is installed or may be, and
+// does not run.
 func (h *host) startDocker(ctx context.Context) (*endpoint, error) {
 	if err := h.ensureDockerd(ctx); err != nil {
 		return nil, err
@@ -75,6 +75,12 @@ func (h *host) startDocker(ctx context.Context) (*endpoint, error) {
 	if found, err := h.find(ctx, []string{Docker}); err != nil || found != nil {
 		return found, err
 	}
+	return h.startDockerd(ctx)
+}
+
+// startDockerd ends the dockerd of ours, if one runs, and starts it where nothing
+// else (systemd, Docker Desktop) is there to start Docker.
+func (h *host) startDockerd(ctx context.Context) (*endpoint, error) {
 	switch {
 	case h.facts.OS != "linux":
 		return nil, failure.New(failure.EngineConnection, "Docker is not running", "start Docker Desktop", nil)
@@ -88,7 +94,7 @@ func (h *host) startDocker(ctx context.Context) (*endpoint, error) {
 		return nil, failure.New(failure.Configuration, "socket path is too long: "+d.Sock, "set XDG_RUNTIME_DIR to a shorter path", nil)
 	}
 	if err := d.Stop(ctx); err != nil {
-		return nil, fmt.Errorf("end unresponsive dockerd: %w", err)
+		return nil, fmt.Errorf("end our dockerd: %w", err)
 	}
 	if err := h.writeDaemonJSON(ctx); err != nil {
 		return nil, err

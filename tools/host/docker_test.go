@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +36,34 @@ func TestDockerdIsNotStartedForThoseWhoDidNotAsk(t *testing.T) {
 				t.Errorf("got %v, want a remedy with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestOnlyTheDockerInUseIsRestarted: a socket that our dockerd left behind does
+// not make ours of the Docker that answers.
+func TestOnlyTheDockerInUseIsRestarted(t *testing.T) {
+	h, run := newFake(t, Options{Provider: Docker}, easyHost())
+	h.ping = func(_ context.Context, e endpoint) error {
+		if e.url == h.dockerService().url() {
+			return errors.New("connection refused")
+		}
+		return nil
+	}
+	run.programs["docker"], run.programs["dockerd"] = true, true
+	sock := h.dockerService().Sock
+	if err := os.WriteFile(sock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := h.ours(Docker); err != nil || d == nil {
+		t.Fatalf("ours: %v, %v", d, err)
+	}
+	if did, err := h.restartDocker(t.Context(), h.dockerService().url()); did || err != nil || !fileExists(sock) {
+		t.Errorf("restarted: %v, %v", did, err)
+	}
+	h.env["DOCKER_HOST"] = h.dockerService().url()
+	_, err := h.restartDocker(t.Context(), h.dockerService().url())
+	if e := failure.As(err); e == nil || !strings.Contains(e.Remedy, "systemctl") {
+		t.Errorf("ours is named, and another was taken: %v", err)
 	}
 }
 
@@ -107,8 +137,10 @@ func TestDockerLife(t *testing.T) {
 	image := tinyImage(t, docker)
 	docker("run", "-d", "--privileged", "--network=none", "--name", "life", image)
 	docker("exec", "--privileged", "life", "/tiny", "once")
-	if got, err := RestartService(t.Context(), o); err != nil || !got {
-		t.Errorf("restart: %v, %v", got, err)
+	before, _ := newHost(o).dockerService().Find()
+	got, err := RestartService(t.Context(), o)
+	if after, runs := newHost(o).dockerService().Find(); err != nil || !got || !runs || after.PID == before.PID {
+		t.Errorf("restart: %v, %v; pid %d, before %d", got, err, after.PID, before.PID)
 	}
 	docker("rm", "-f", "life")
 	done, err := Undo(t.Context(), o)

@@ -10,8 +10,8 @@ import (
 )
 
 // RestartService ends the engine service of ours, if it runs, and starts it
-// anew; containers go on running. Where the engine is not ours it does nothing
-// and returns false.
+// anew. Podman's containers go on running; a dockerd stops its own when it ends.
+// Where the engine in use is not ours it does nothing and returns false.
 func RestartService(ctx context.Context, o Options) (bool, error) {
 	if o.Provider == "" {
 		return false, nil // no engine was found yet
@@ -30,10 +30,23 @@ func RestartService(ctx context.Context, o Options) (bool, error) {
 	}
 	defer unlock()
 	if o.Provider == Docker {
-		_, err = h.startDocker(ctx)
-	} else {
-		_, err = h.startPodman(ctx)
+		return h.restartDocker(ctx, d.url())
 	}
+	_, err = h.startPodman(ctx)
+	return err == nil, err
+}
+
+// restartDocker is for the dockerd at own, which is ours. Unless the environment
+// names it, another Docker may be the one that is used: what is left of ours
+// does not tell.
+func (h *host) restartDocker(ctx context.Context, own string) (bool, error) {
+	if h.getenv("DOCKER_HOST") != own {
+		found, err := h.find(ctx, []string{Docker})
+		if err != nil || found != nil && found.url != own {
+			return false, err
+		}
+	}
+	_, err := h.startDockerd(ctx)
 	return err == nil, err
 }
 
