@@ -18,8 +18,12 @@ var podmanPackages = []string{
 	"podman", "runc", "conmon", "netavark", "aardvark-dns", "iptables", "nftables", "uidmap", "fuse-overlayfs", "iproute2",
 }
 
-// dockerPackages give dockerd and its command.
+// dockerPackages give dockerd and, up to Debian 12, its command.
 var dockerPackages = []string{"docker.io", "iptables"}
+
+// dockerCommand is the package of the docker command since Debian 13, where
+// docker.io only recommends it (Recommends of docker.io 26.1 and later).
+const dockerCommand = "docker-cli"
 
 // CompilerPackages give the C compiler that `go test -race` needs on Linux.
 var CompilerPackages = []string{"gcc", "libc6-dev"}
@@ -161,6 +165,19 @@ func (h *host) haveLists() bool {
 	return len(lists) > 0
 }
 
+// aptHas reports whether apt is the package manager and knows a package. Without
+// lists it may: installing brings them first.
+func (h *host) aptHas(ctx context.Context, pkg string) bool {
+	if m, ok := h.manager(); !ok || m.program != aptManager().program {
+		return false
+	}
+	if !h.haveLists() {
+		return true
+	}
+	said, err := h.output(ctx, "apt-cache", "show", pkg)
+	return err == nil && strings.Contains(said, "Package: "+pkg) // a virtual one is no error
+}
+
 // staleLists recognizes apt's messages for lists that do not fit the archive.
 func staleLists(err error) bool {
 	text := err.Error()
@@ -187,6 +204,11 @@ func (h *host) ensureCLI(ctx context.Context, provider string) error {
 	}
 	if err := h.installPackages(ctx, pkgs); err != nil {
 		return err
+	}
+	if _, err := h.run.LookPath(provider); err != nil && provider == Docker && h.aptHas(ctx, dockerCommand) {
+		if err := h.installPackages(ctx, []string{dockerCommand}); err != nil {
+			return err
+		}
 	}
 	if _, err := h.run.LookPath(provider); err != nil {
 		return failure.New(failure.Configuration, provider+" is installed but not found", "add its folder to PATH", err)

@@ -143,3 +143,41 @@ func TestPodmanIsInstalledWhereNothingIs(t *testing.T) {
 		t.Errorf("calls %q, %v", run.calls, err)
 	}
 }
+
+// TestDockersCommandIsInstalledToo: Debian 13 keeps it in a package of its own,
+// which Debian 12 does not know.
+func TestDockersCommandIsInstalledToo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		apart     bool   // the command is a package of its own
+		lists     bool   // apt has lists before
+		installed string // before
+	}{
+		"Debian 12":                         {lists: true},
+		"Debian 12, an image without lists": {},
+		"Debian 13":                         {apart: true, lists: true},
+		"Debian 13, an image without lists": {apart: true},
+		"Debian 13 with dockerd alone":      {apart: true, lists: true, installed: "docker.io"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h, run, have := aptHost(t, Options{Provider: Docker, AllowInstall: true}, tt.installed)
+			if tt.lists {
+				lists(t, h)
+			}
+			run.fails["apt-cache"] = "E: No packages found"
+			if tt.apart {
+				delete(run.fails, "apt-cache")
+				run.answers["apt-cache show docker-cli"] = "Package: docker-cli\nVersion: 26.1.5\n"
+			}
+			run.programs["dockerd"] = tt.installed != ""
+			inner := run.on
+			run.on = func(call string) {
+				inner(call)
+				run.programs["dockerd"] = have["docker.io"]
+				run.programs["docker"] = have["docker-cli"] || have["docker.io"] && !tt.apart
+			}
+			if err := h.ensureDockerd(t.Context()); err != nil || !run.programs["docker"] || have["docker-cli"] != tt.apart {
+				t.Errorf("installed %v, %v; calls %q", have, err, run.calls)
+			}
+		})
+	}
+}
