@@ -2,11 +2,9 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,7 +59,9 @@ func (a Applied) Changed() int {
 }
 
 // Apply brings the objects of o.Files into the cluster by server-side apply.
-// Objects that are there as given are not touched. Kubeconfig is a file's path.
+// Objects that are there as given are not touched; one that an earlier run left
+// and that may not be changed to what is given is made anew, unless it holds
+// data: that is a failure of class stale-state. Kubeconfig is a file's path.
 // On failure what was applied stays; applying again is safe.
 func Apply(ctx context.Context, kubeconfig string, o Options) (Applied, error) {
 	objects, err := prepare(o)
@@ -114,6 +114,8 @@ func prepare(o Options) ([]object, error) {
 
 type applier struct {
 	namespace string
+	log       *slog.Logger
+	report    progress.Func
 	dynamic   dynamic.Interface
 	mapper    meta.ResettableRESTMapper
 }
@@ -131,8 +133,12 @@ func newApplier(kubeconfig string, o Options) (*applier, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &applier{
-		namespace: o.Namespace, dynamic: d,
+		namespace: o.Namespace, log: log, report: o.Progress.Or(), dynamic: d,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco)),
 	}, nil
 }
@@ -155,10 +161,17 @@ func (a *applier) apply(ctx context.Context, obj object) (Object, error) {
 		client = a.dynamic.Resource(mapping.Resource).Namespace(obj.GetNamespace())
 	}
 	before, err := client.Get(ctx, obj.GetName(), metav1.GetOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) {
+		before, err = nil, nil
+	}
+	if err != nil {
 		return result, a.explain(obj, err)
 	}
-	after, err := client.Apply(ctx, obj.GetName(), obj.Unstructured, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
+	after, err := put(ctx, client, obj)
+	if err != nil && before != nil && unchangeable(err) {
+		after, err = a.replace(ctx, client, before, obj, err)
+		before = nil
+	}
 	if err != nil {
 		return result, a.explain(obj, err)
 	}
@@ -167,6 +180,10 @@ func (a *applier) apply(ctx context.Context, obj object) (Object, error) {
 		return result, a.established(ctx, client, obj)
 	}
 	return result, nil
+}
+
+func put(ctx context.Context, client dynamic.ResourceInterface, obj object) (*unstructured.Unstructured, error) {
+	return client.Apply(ctx, obj.GetName(), obj.Unstructured, metav1.ApplyOptions{FieldManager: FieldManager, Force: true})
 }
 
 // sameContent compares what manifests can set. The resource version is no
@@ -228,22 +245,4 @@ func (a *applier) established(ctx context.Context, client dynamic.ResourceInterf
 			return fmt.Errorf("wait for %s to be established: %w", obj, err)
 		}
 	}
-}
-
-// explain says whose fault an object's refusal is: one that the API server
-// calls invalid or does not know is the manifest's.
-func (a *applier) explain(obj object, err error) error {
-	from := obj.file
-	if from == "" {
-		from = "made by the pipeline"
-	}
-	err = fmt.Errorf("apply %s (%s): %w", obj, from, err)
-	var status apierrors.APIStatus
-	refused := errors.As(err, &status) && (status.Status().Code == 400 || status.Status().Code == 422)
-	// A wrong type is reported with code 500.
-	refused = refused || strings.Contains(err.Error(), "failed to create typed patch object")
-	if refused || meta.IsNoMatchError(err) {
-		return failure.New(failure.TestFailure, fmt.Sprintf("the cluster refuses %s", obj), "correct "+from, err)
-	}
-	return err
 }
