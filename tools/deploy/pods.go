@@ -8,15 +8,17 @@ import (
 )
 
 // split separates the pods of the newest form from those of older ones. A pod
-// that is ending is old: until it has gone, it may still act.
+// that is ending is old: until it has gone, it may still act. One that is over is
+// neither: what it says of its containers is past, and its controller has made,
+// or makes, another. A Deployment keeps those that were evicted.
 func split(pods []corev1.Pod, newest func(*corev1.Pod) bool) (current []corev1.Pod, old int) {
 	for i := range pods {
 		p := &pods[i]
-		finished := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		switch {
+		case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
 		case p.DeletionTimestamp == nil && newest(p):
 			current = append(current, *p)
-		case !finished:
+		default:
 			old++
 		}
 	}
