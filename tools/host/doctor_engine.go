@@ -24,21 +24,21 @@ func (d *doctor) engine(ctx context.Context, conn Connection) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if _, err := d.run.LookPath(conn.Provider); err != nil {
-		d.bad(Block, "engine", fmt.Sprintf("%s answers at %s, but its command, which Kind calls, is not installed", conn.Provider, conn.URL), "mage setup")
+		d.bad(Block, "engine", fmt.Sprintf("%s answers at %s, but its command, which Kind calls, is not installed", conn.Provider, shown(conn.URL)), "mage setup")
 		return
 	}
 	env := d.environ(conn.Env...)
 	info, err := d.info(ctx, conn.Provider, env)
 	if err != nil {
-		d.bad(Block, "engine", fmt.Sprintf("%s at %s answers a ping, but not `%s info`: %v", conn.Provider, conn.URL, conn.Provider, err), "restart the engine")
+		d.bad(Block, "engine", fmt.Sprintf("%s at %s answers a ping, but not `%s info`: %v", conn.Provider, shown(conn.URL), conn.Provider, hidePassword(err, conn.URL)), "restart the engine")
 		return
 	}
-	d.ok("engine", "%s %s at %s", conn.Provider, info.version, conn.URL)
+	d.ok("engine", "%s %s at %s", conn.Provider, info.version, shown(conn.URL))
 	d.ok("engine runtime", "%s, cgroups %s", info.runtime, info.cgroup)
 	d.engineSize(conn, info)
 	d.containers, err = d.host.containers(ctx, conn.Provider, env)
 	if d.listed = err == nil; !d.listed {
-		d.bad(Warn, "containers", "cannot be listed: "+err.Error(), conn.Provider+" ps -a")
+		d.bad(Warn, "containers", "cannot be listed: "+hidePassword(err, conn.URL).Error(), conn.Provider+" ps -a")
 	}
 	d.versions(ctx, conn.Provider, env, info)
 }

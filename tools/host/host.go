@@ -44,12 +44,15 @@ type Options struct {
 // Connection is an engine that answered a moment ago.
 type Connection struct {
 	Provider string   // podman or docker
-	URL      string   // unix://…, ssh://… or tcp://…
+	URL      string   // unix://…, ssh://… or tcp://…; it may hold a password
 	Env      []string // NAME=value for this process and its children (Kind and the engine's CLI)
 	Ours     bool     // the service behind URL was started by this project
 	Started  bool     // by this very call
 	Changes  []Change // made to the host by this very call
 }
+
+// String is for people: the address is without a password.
+func (c Connection) String() string { return c.Provider + " at " + shown(c.URL) }
 
 // DefaultRuntimeDir is the private folder for the service of this project:
 // on /run for root, else under XDG_RUNTIME_DIR or the temporary folder.

@@ -41,9 +41,14 @@ var (
 func (h *host) pingEngine(ctx context.Context, e endpoint) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, pingTimeout, fmt.Errorf("no answer within %s", pingTimeout))
 	defer cancel()
+	return hidePassword(h.ask(ctx, e), e.url)
+}
+
+// ask is pingEngine, with errors that may repeat the whole address.
+func (h *host) ask(ctx context.Context, e endpoint) error {
 	u, err := url.Parse(e.url)
 	if err != nil {
-		return fmt.Errorf("%s=%q is no address: %w", e.source, e.url, err)
+		return fmt.Errorf("%s=%q is no address", e.source, shown(e.url)) // its reason quotes it
 	}
 	switch {
 	case u.Scheme == "unix":
@@ -55,7 +60,7 @@ func (h *host) pingEngine(ctx context.Context, e endpoint) error {
 	case u.Scheme == "ssh" || u.Scheme == "tcp":
 		return pingBindings(ctx, e)
 	default:
-		return fmt.Errorf("%s=%q: unknown scheme %q", e.source, e.url, u.Scheme)
+		return fmt.Errorf("%s=%q: unknown scheme %q", e.source, shown(e.url), u.Scheme)
 	}
 }
 
