@@ -40,8 +40,9 @@ func fillStore(ctx context.Context, bin, work, store, images string) (err error)
 		return fmt.Errorf("write containerd's settings: %w", err)
 	}
 	serve, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
+	ended := make(chan error, 1) // gives how it ended, once
 	go func() {
+		defer close(ended) // whoever only waits for the end need not be the first to ask
 		ended <- execute(serve, command.Command{Name: filepath.Join(bin, "containerd"), Args: []string{"--config", config}, Mounts: true})
 	}()
 	defer func() { stop(); <-ended }() //nolint:errcheck // stopped, it ends with an error
