@@ -86,7 +86,8 @@ func (c Command) Label(ctx context.Context, base, ref string) (err error) {
 	return nil
 }
 
-// derive makes ref of base and one instruction that adds no layer.
+// derive makes ref of base and one instruction that adds no layer, and asks the
+// engine for it: a builder may keep to itself what it made.
 func (c Command) derive(ctx context.Context, base, ref, instruction string) (err error) {
 	dir, err := os.MkdirTemp("", "kubernaut-e2e-label-")
 	if err != nil {
@@ -97,8 +98,13 @@ func (c Command) derive(ctx context.Context, base, ref, instruction string) (err
 	if err := os.WriteFile(file, []byte("FROM "+base+"\n"+instruction+"\n"), 0o644); err != nil {
 		return err
 	}
-	_, err = c.run(ctx, "build", "--quiet", "--pull=false", "--file", file, "--tag", ref, dir)
-	return err
+	if _, err := c.run(ctx, "build", "--quiet", "--pull=false", "--file", file, "--tag", ref, dir); err != nil {
+		return err
+	}
+	if image, err := c.Image(ctx, ref); err != nil || image == nil {
+		return errors.Join(fmt.Errorf("%s does not have image %q after it was built", c, ref), err)
+	}
+	return nil
 }
 
 // Import implements [Engine]. The changes are those of Kind's Dockerfile: they
@@ -135,6 +141,11 @@ func (c Command) run(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, string(c), args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
+	if c == "docker" {
+		// The builder that is the engine itself, where DOCKER_HOST names that:
+		// any other sees none of its images and gives it none.
+		cmd.Env = append(os.Environ(), "BUILDX_BUILDER=default")
+	}
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := cmd.Run(); err != nil {

@@ -72,10 +72,12 @@ const repository = "localhost/kubernaut-e2e/node"
 // half-way.
 //
 // A first build takes many minutes and reports progress every few seconds. What
-// it finished stays in the cache when ctx ends. A host that can neither pull
-// nor build gets a [failure.Error]: of class configuration where something is
-// missing on it, image-reference where the given image does not exist, network
-// where its registry does not answer.
+// it finished stays in the cache when ctx ends. An image is built only where no
+// registry answers or has Kind's: a pull that fails otherwise is the error, as
+// the engine says it. A host that can neither pull nor build gets a
+// [failure.Error]: of class configuration where something is missing on it,
+// image-reference where the given image does not exist, network where its
+// registry does not answer.
 func Ensure(ctx context.Context, o Options) (Result, error) {
 	e, err := newEnsurer(o)
 	if err != nil {

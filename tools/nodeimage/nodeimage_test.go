@@ -20,6 +20,7 @@ type fakeEngine struct {
 	images   map[string]*Image
 	registry map[string]bool
 	broken   error
+	cut      error // what every pull ends with
 }
 
 func (f *fakeEngine) Image(_ context.Context, ref string) (*Image, error) {
@@ -27,6 +28,9 @@ func (f *fakeEngine) Image(_ context.Context, ref string) (*Image, error) {
 }
 
 func (f *fakeEngine) Pull(_ context.Context, ref string) error {
+	if f.cut != nil {
+		return f.cut
+	}
 	if !f.registry[ref] {
 		return errors.New("manifest unknown")
 	}
@@ -122,6 +126,50 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
+// A pull that may well succeed the next time is no reason to build for a
+// quarter of an hour, or to say that this host cannot.
+func TestEnsurePullThatFailed(t *testing.T) {
+	for _, said := range []string{
+		"toomanyrequests: You have reached your unauthenticated pull rate limit",
+		"read tcp 10.0.0.2:40000->3.4.5.6:443: read: connection reset by peer",
+		"write /var/tmp/storage: no space left on device",
+	} {
+		for _, image := range []string{"", "quay.io/a:1"} {
+			engine := &fakeEngine{images: map[string]*Image{must(BuiltRef()): ours()}, cut: errors.New(said)}
+			_, err := Ensure(t.Context(), Options{
+				Image: image, Engine: engine, CacheDir: t.TempDir(), Probe: func(context.Context, string) error { return nil },
+			})
+			if !errors.Is(err, engine.cut) || failure.As(err) != nil {
+				t.Errorf("image %q, %q: got %v, want the pull's own error", image, said, err)
+			}
+		}
+	}
+}
+
+func TestEnsureBehindAProxyThatLetsNobodyThrough(t *testing.T) {
+	built := must(BuiltRef())
+	got, err := Ensure(t.Context(), Options{
+		Engine:   &fakeEngine{images: map[string]*Image{built: ours()}, cut: errors.New("invalid status code from registry 403 (Forbidden)")},
+		CacheDir: t.TempDir(), Probe: func(context.Context, string) error { return nil },
+	})
+	if err != nil || got.Ref != built {
+		t.Errorf("got %+v, %v, want the image built here", got, err)
+	}
+}
+
+// A host that can neither pull nor build has two reasons.
+func TestEnsureKeepsWhyThereIsNoRegistry(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	noRegistry := errors.New("no such host")
+	_, err := Ensure(t.Context(), Options{
+		Engine: &fakeEngine{images: map[string]*Image{}}, CacheDir: t.TempDir(),
+		Probe: func(context.Context, string) error { return noRegistry },
+	})
+	if f := failure.As(err); f == nil || f.Class != failure.Configuration || !errors.Is(err, noRegistry) || !strings.Contains(err.Error(), "no such host") {
+		t.Errorf("got %v, want a configuration failure that says why no registry was used", err)
+	}
+}
+
 func TestEnsureFromCache(t *testing.T) {
 	dir := t.TempDir()
 	part := filepath.Join(dir, "node-"+must(build.Key()))
@@ -197,41 +245,5 @@ func TestVersionIn(t *testing.T) {
 		if got := versionIn(in); got != want {
 			t.Errorf("versionIn(%q) = %q, want %q", in, got, want)
 		}
-	}
-}
-
-// A command that stands in for an engine says what both engines say.
-func TestCommandImage(t *testing.T) {
-	tests := []struct {
-		name, script string
-		want         string
-		absent       bool
-		fails        string
-	}{
-		{name: "there", script: `echo '[{"Id":"abc","Config":{"Labels":{"kubernaut-e2e":"true"}}}]'`, want: "abc"},
-		{name: "absent in Podman", script: `echo 'Error: inspecting object: x: image not known' >&2; exit 125`, absent: true},
-		{name: "absent in Docker", script: `echo '[]'; echo 'Error: No such image: x' >&2; exit 1`, absent: true},
-		{name: "engine down", script: `echo 'Cannot connect to the Docker daemon' >&2; exit 1`, fails: "Cannot connect to the Docker daemon"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "engine")
-			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			got, err := Command(path).Image(t.Context(), "x")
-			switch {
-			case tt.fails != "":
-				if err == nil || !strings.Contains(err.Error(), tt.fails) {
-					t.Errorf("got %v, want an error saying %q", err, tt.fails)
-				}
-			case err != nil:
-				t.Error(err)
-			case tt.absent != (got == nil):
-				t.Errorf("got %+v, want absent: %t", got, tt.absent)
-			case got != nil && got.ID != tt.want:
-				t.Errorf("got %q, want %q", got.ID, tt.want)
-			}
-		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -12,8 +14,8 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
 
-// errUnavailable marks that an image cannot be had from its registry, which
-// says nothing against building one; errNoRegistry, that it did not even answer.
+// errUnavailable marks that no registry has the image for us, which says
+// nothing against building one; errNoRegistry, that it did not even answer.
 var (
 	errUnavailable = errors.New("not available")
 	errNoRegistry  = errors.New("registry does not answer")
@@ -77,8 +79,9 @@ func (e *ensurer) given(ctx context.Context, ref string) (Result, error) {
 	return result, e.label(ctx, ref, result.Ref)
 }
 
-// fetch makes the engine have ref: it is there, or it is pulled. Where it
-// cannot be had the error is errUnavailable.
+// fetch makes the engine have ref: it is there, or it is pulled. The error is
+// errUnavailable where the registry does not answer or does not give out such
+// an image; what else a pull fails of may be over the next time.
 func (e *ensurer) fetch(ctx context.Context, ref string) (Source, error) {
 	image, err := e.engine.Image(ctx, ref)
 	if err != nil {
@@ -96,20 +99,41 @@ func (e *ensurer) fetch(ctx context.Context, ref string) (Source, error) {
 		return "", fmt.Errorf("%w: %w: %s: %w", errUnavailable, errNoRegistry, registry, err)
 	}
 	err = during(e.Progress, "pull node image", ref, func() error { return e.engine.Pull(ctx, ref) })
-	if err != nil {
+	if absent(err) || blocked(err) {
 		return "", fmt.Errorf("%w: %w", errUnavailable, err)
+	}
+	if err != nil {
+		return "", err
 	}
 	return Pulled, nil
 }
+
+// absent says whether a pull failed because the registry does not have the
+// image, or not for us: in its words (distribution-spec, error codes) and the
+// engines'.
+func absent(err error) bool {
+	if err == nil {
+		return false
+	}
+	said := strings.ToLower(err.Error())
+	return slices.ContainsFunc([]string{
+		"manifest unknown", "name unknown", "access denied", "access to the resource is denied", "not found: ",
+	}, func(words string) bool { return strings.Contains(said, words) })
+}
+
+var forbidden = regexp.MustCompile(`\b403\b`)
+
+// blocked says whether a pull ended at a 403. For a public image that is not a
+// registry's answer, but that of a proxy which lets nobody through to it, and
+// which may let through what a build needs.
+func blocked(err error) bool { return err != nil && forbidden.MatchString(err.Error()) }
 
 // explain gives a failed search for the user's image its class where that is
 // certain; other words of the engine are left to be read by others.
 func explain(ref string, err error) error {
 	const remedy = "set E2E_NODE_IMAGE to an image the engine has, or unset it to use Kind's own"
-	said := strings.ToLower(err.Error())
 	switch {
-	case strings.HasPrefix(ref, "localhost/"),
-		strings.Contains(said, "manifest unknown"), strings.Contains(said, "access denied"), strings.Contains(said, "not found: "):
+	case strings.HasPrefix(ref, "localhost/"), absent(err):
 		return failure.New(failure.ImageReference, fmt.Sprintf("node image %q does not exist", ref), remedy, err)
 	case errors.Is(err, errNoRegistry):
 		return failure.New(failure.Network, fmt.Sprintf("the engine does not have node image %q, and its registry does not answer", ref), remedy, err)
