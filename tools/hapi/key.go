@@ -20,7 +20,7 @@ type Inputs struct {
 }
 
 // keyVersion changes when the way images are built changes.
-const keyVersion = "kubernaut-e2e image v1"
+const keyVersion = "kubernaut-e2e image v2"
 
 // Key hashes the inputs to 16 hexadecimal digits: the build context as the
 // engine gets it (without what the ignore file leaves out), the choice of

@@ -60,6 +60,13 @@ func TestKey(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		{"the umask 077", true, func(t *testing.T, in *Inputs) {
+			for name, mode := range map[string]os.FileMode{"src/app.py": 0o600, "src": 0o700} {
+				if err := os.Chmod(filepath.Join(in.Context, name), mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
 		{"an ignored file", true, edit("notes.md", "more notes\n")},
 		{"a new ignored file", true, edit("todo.md", "more\n")},
 		{"the default Dockerfile by name", true, func(_ *testing.T, in *Inputs) { in.Dockerfile = "Dockerfile" }},

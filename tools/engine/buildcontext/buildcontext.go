@@ -170,9 +170,9 @@ func (c *Context) Walk(fn func(name, path string, info fs.FileInfo) error) error
 	return fn(outsideDockerfile, c.dockerfilePath, info)
 }
 
-// WriteTar writes the context as a tar stream. Owner, times and the write bits
-// of group and others are fixed, so that the stream depends on nothing but
-// names, contents, links and modes. A file that changes its size meanwhile is
+// WriteTar writes the context as a tar stream. Owner and times are fixed, and
+// of the modes only what git keeps is left, so that the stream depends on
+// nothing but names, contents, links and executable bits. A file that changes its size meanwhile is
 // an error.
 func (c *Context) WriteTar(ctx context.Context, w io.Writer) error {
 	buffered := bufio.NewWriterSize(w, 1<<18)
@@ -192,6 +192,16 @@ func (c *Context) WriteTar(ctx context.Context, w io.Writer) error {
 	return errors.Join(tw.Close(), buffered.Flush())
 }
 
+// mode is 0755 of folders and programs and 0644 of other files, as git has it:
+// what the umask of a checkout or of a build took away, a process in the image,
+// which is not the files' owner, would be missing.
+func mode(info fs.FileInfo) int64 {
+	if info.Mode().IsRegular() && info.Mode()&0o111 == 0 {
+		return 0o644
+	}
+	return 0o755
+}
+
 func writeEntry(tw *tar.Writer, name, path string, info fs.FileInfo) error {
 	var link string
 	if info.Mode()&fs.ModeSymlink != 0 {
@@ -208,7 +218,7 @@ func writeEntry(tw *tar.Writer, name, path string, info fs.FileInfo) error {
 	if info.IsDir() {
 		header.Name += "/"
 	}
-	header.Mode &= 0o755
+	header.Mode = mode(info)
 	header.Uid, header.Gid, header.Uname, header.Gname = 0, 0, "", ""
 	header.ModTime, header.AccessTime, header.ChangeTime = Modified, time.Time{}, time.Time{}
 	header.Format, header.PAXRecords = tar.FormatUnknown, nil

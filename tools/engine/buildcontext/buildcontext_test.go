@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -103,11 +104,41 @@ func TestStreamDependsOnContentOnly(t *testing.T) {
 		return fmt.Sprintf("%x", sha256.Sum256(b.Bytes()))
 	}
 	first := sum(0o644, "text", time.Now())
-	if sum(0o664, "text", time.Unix(1, 0)) != first {
+	if sum(0o664, "text", time.Unix(1, 0)) != first || sum(0o600, "text", time.Now()) != first {
 		t.Error("umask or time changed the stream")
 	}
 	if sum(0o755, "text", time.Now()) == first || sum(0o644, "Text", time.Now()) == first {
 		t.Error("mode or content did not change the stream")
+	}
+}
+
+// What a umask took away is given back: who runs in the image is not the owner.
+func TestEverybodyMayReadAndRun(t *testing.T) {
+	dir := tree(t, map[string]string{"Dockerfile": "", "bin/program": "", "data": ""})
+	for name, mode := range map[string]os.FileMode{"bin/program": 0o700, "data": 0o600, "bin": 0o700} {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := buildcontext.Open(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := c.WriteTar(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int64{"Dockerfile": 0o644, "bin/": 0o755, "bin/program": 0o755, "data": 0o644}
+	got := map[string]int64{}
+	r := tar.NewReader(&b)
+	for h, err := r.Next(); !errors.Is(err, io.EOF); h, err = r.Next() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[h.Name] = h.Mode
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
