@@ -29,7 +29,7 @@ type Engine interface {
 // Request is one image to have.
 type Request struct {
 	Root     string         // the project's root, for relative paths and the Go program
-	Work     string         // folder for staged contexts
+	Work     string         // folder for staged contexts; runs may share it
 	Image    settings.Image // what to build
 	Platform string         // "linux/amd64": of the nodes that will run it
 }
@@ -44,8 +44,14 @@ type Image struct {
 // Ensure makes the image present in the engine and proves it by asking for it.
 // A program or Dockerfile that does not build is of class test-failure; a
 // context that is not there of class configuration. On failure nothing is
-// tagged.
+// tagged. Runs that share a Work folder build an image with a program one after
+// the other, different images at once.
 func Ensure(ctx context.Context, e Engine, r Request, report progress.Func) (Image, error) {
+	unlock, err := r.lock(ctx, report)
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
 	in, err := r.stage(ctx, report)
 	if err != nil {
 		return Image{}, err
