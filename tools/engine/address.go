@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // address is where an engine's API is, and how we came to look there.
@@ -27,6 +28,18 @@ type address struct {
 	machine  bool   // a Podman machine
 	name     string // of connection or context, may be empty
 	tls      string // folder with ca.pem, cert.pem and key.pem, may be empty
+}
+
+func (a address) shown() string { return settings.Shown(a.url) }
+
+// withoutURL is the cause of an error of [url.Parse], whose text repeats the
+// address; any other error is left as it is.
+func withoutURL(err error) error {
+	var parse *url.Error
+	if errors.As(err, &parse) && parse.Op == "parse" {
+		return parse.Err
+	}
+	return err
 }
 
 func (a address) remote() bool { return !strings.HasPrefix(a.url, "unix:") }
@@ -85,14 +98,14 @@ func runtimeDir(getenv func(string) string) string {
 func (a address) checkIdentity(getenv func(string) string) error {
 	u, err := url.Parse(a.url)
 	if err != nil {
-		return failure.New(failure.Configuration, fmt.Sprintf("%q is no address of Podman", a.url), "correct "+a.setting, err)
+		return failure.New(failure.Configuration, fmt.Sprintf("%q is no address of Podman", a.shown()), "correct "+a.setting, withoutURL(err))
 	}
 	if u.Scheme != "ssh" {
 		return nil
 	}
 	if a.identity != "" {
 		if _, err := os.Stat(a.identity); err != nil {
-			return failure.New(failure.Configuration, fmt.Sprintf("the SSH key %q for %s is not there", a.identity, a.url), "set CONTAINER_SSHKEY to the key's file", err)
+			return failure.New(failure.Configuration, fmt.Sprintf("the SSH key %q for %s is not there", a.identity, a.shown()), "set CONTAINER_SSHKEY to the key's file", err)
 		}
 		return nil
 	}
@@ -100,7 +113,7 @@ func (a address) checkIdentity(getenv func(string) string) error {
 	if _, password := u.User.Password(); password || getenv("SSH_AUTH_SOCK") != "" || exists(home+"/.ssh/config") {
 		return nil
 	}
-	return failure.New(failure.Configuration, "there is no SSH key for "+a.url, "set CONTAINER_SSHKEY to the key's file", nil)
+	return failure.New(failure.Configuration, "there is no SSH key for "+a.shown(), "set CONTAINER_SSHKEY to the key's file", nil)
 }
 
 func exists(path string) bool {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -120,6 +121,24 @@ func TestLostConnectionsSayWhatHelps(t *testing.T) {
 		f := failure.As(tt.a.explain(t.Context(), tt.err))
 		if f == nil || f.Class != tt.class || !strings.Contains(f.Remedy, tt.remedy) || !errors.Is(f, tt.err) || !strings.Contains(f.Cause, tt.a.url) {
 			t.Errorf("%v: %v", tt.err, f)
+		}
+	}
+}
+
+// Errors end in reports and in logs of CI.
+func TestErrorsHoldNoPassword(t *testing.T) {
+	a := address{provider: Podman, url: "ssh://core:secret@host/p.sock", setting: "CONTAINER_HOST", identity: "/no/such/key"}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	unreadable := address{provider: Podman, url: "ssh://core:%secret@host/p.sock", setting: "CONTAINER_HOST"}
+	docker := address{provider: Docker, url: a.url, setting: "DOCKER_HOST"}
+	_, optionsErr := docker.dockerOptions()
+	for _, err := range []error{
+		a.explain(t.Context(), io.EOF), a.explain(ended, io.EOF), a.explain(t.Context(), errors.New("no space left on device")),
+		a.checkIdentity(environment(nil)), unreadable.checkIdentity(environment(nil)), optionsErr,
+	} {
+		if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "@host") {
+			t.Errorf("got %v, want an error that shows the address without its password", err)
 		}
 	}
 }

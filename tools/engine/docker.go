@@ -42,14 +42,14 @@ func openDocker(ctx context.Context, log *slog.Logger) (Engine, error) {
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	log.DebugContext(ctx, "engine found", "provider", Docker, "address", a.url, "context", a.name)
+	log.DebugContext(ctx, "engine found", "provider", Docker, "address", a.shown(), "context", a.name)
 	return d, nil
 }
 
 func (a address) dockerOptions() ([]client.Opt, error) {
 	helper, err := connhelper.GetConnectionHelper(a.url)
 	if err != nil {
-		return nil, fmt.Errorf("%s=%s: %w", a.setting, a.url, err)
+		return nil, fmt.Errorf("%s=%s: %w", a.setting, a.shown(), withoutURL(err))
 	}
 	if helper != nil {
 		return []client.Opt{
@@ -141,7 +141,7 @@ func (d *docker) Info(ctx context.Context) (Info, error) {
 			return err
 		}
 		info = Info{
-			Version: v.Version, APIVersion: v.APIVersion, Address: d.url, Remote: d.remote(),
+			Version: v.Version, APIVersion: v.APIVersion, Address: d.shown(), Remote: d.remote(),
 			CgroupVersion: i.CgroupVersion, Arch: v.Arch, OS: i.OSType, Runtime: i.DefaultRuntime,
 			StorageDriver: i.Driver, GraphRoot: i.DockerRootDir, MemoryTotal: uint64(max(i.MemTotal, 0)), CPUs: i.NCPU,
 			Containers: i.Containers, ContainersRunning: i.ContainersRunning,

@@ -75,11 +75,11 @@ func (a address) explain(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return errors.Join(context.Cause(ctx), fmt.Errorf("%s at %s: %w", a.provider, a.url, err))
+		return errors.Join(context.Cause(ctx), fmt.Errorf("%s at %s: %w", a.provider, a.shown(), err))
 	case errors.As(err, &typed):
 		return err
 	case isFull(err.Error()):
-		return failure.New(failure.Resources, fmt.Sprintf("the disk of %s at %s is full", a.provider, a.url),
+		return failure.New(failure.Resources, fmt.Sprintf("the disk of %s at %s is full", a.provider, a.shown()),
 			fmt.Sprintf("free space there: mage teardown, then %s system df", a.provider), err)
 	case errors.As(err, &api):
 		return err
@@ -102,7 +102,7 @@ func (a address) lost(err error) error {
 		}
 		return false
 	}
-	at := fmt.Sprintf("%s at %s", a.provider, a.url)
+	at := fmt.Sprintf("%s at %s", a.provider, a.shown())
 	switch {
 	case is("unable to authenticate", "no supported methods remain", "failed to read identity", "host key mismatch", "knownhosts: key mismatch"):
 		return failure.New(failure.Configuration, at+" refuses our SSH key, or is not the host that it was",

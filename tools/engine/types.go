@@ -9,7 +9,7 @@ import (
 type Info struct {
 	Version           string
 	APIVersion        string
-	Address           string // URL of its API
+	Address           string // URL of its API, without a password
 	Remote            bool   // not on this host, or behind SSH
 	Machine           bool   // in a Podman machine
 	Rootless          bool

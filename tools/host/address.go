@@ -3,29 +3,14 @@ package host
 import (
 	"net/url"
 	"strings"
-)
 
-// shown is an engine's address as it may be printed: without its password.
-func shown(address string) string {
-	u, err := url.Parse(address)
-	if err == nil {
-		if _, secret := u.User.Password(); secret {
-			return u.Redacted()
-		}
-		return address
-	}
-	// Almost an address: all that may be a password goes.
-	scheme, rest, _ := strings.Cut(address, "://")
-	if at := strings.LastIndex(rest, "@"); at >= 0 {
-		return scheme + "://xxxxx" + rest[at:]
-	}
-	return address
-}
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
+)
 
 // hidePassword keeps the password of an address out of what err says: the
 // engines' programs and libraries repeat the address that they could not reach.
 func hidePassword(err error, address string) error {
-	if err == nil || shown(address) == address {
+	if err == nil || settings.Shown(address) == address {
 		return err
 	}
 	return redacted{err, address}
@@ -37,7 +22,7 @@ type redacted struct {
 }
 
 func (r redacted) Error() string {
-	pairs := []string{r.address, shown(r.address)}
+	pairs := []string{r.address, settings.Shown(r.address)}
 	if u, err := url.Parse(r.address); err == nil { // they may write it in their own way
 		name := u.User.Username()
 		password, _ := u.User.Password()

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 func TestShownAddress(t *testing.T) {
@@ -18,7 +20,7 @@ func TestShownAddress(t *testing.T) {
 		"ssh://me:sec#ret@h/s":           "ssh://xxxxx@h/s", // no URL
 		"":                               "",
 	} {
-		if got := shown(address); got != want {
+		if got := settings.Shown(address); got != want {
 			t.Errorf("%q is shown as %q, want %q", address, got, want)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // engineInfo is what both engines say about themselves.
@@ -24,16 +26,16 @@ func (d *doctor) engine(ctx context.Context, conn Connection) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if _, err := d.run.LookPath(conn.Provider); err != nil {
-		d.bad(Block, "engine", fmt.Sprintf("%s answers at %s, but its command, which Kind calls, is not installed", conn.Provider, shown(conn.URL)), "mage setup")
+		d.bad(Block, "engine", fmt.Sprintf("%s answers at %s, but its command, which Kind calls, is not installed", conn.Provider, settings.Shown(conn.URL)), "mage setup")
 		return
 	}
 	env := d.environ(conn.Env...)
 	info, err := d.info(ctx, conn.Provider, env)
 	if err != nil {
-		d.bad(Block, "engine", fmt.Sprintf("%s at %s answers a ping, but not `%s info`: %v", conn.Provider, shown(conn.URL), conn.Provider, hidePassword(err, conn.URL)), "restart the engine")
+		d.bad(Block, "engine", fmt.Sprintf("%s at %s answers a ping, but not `%s info`: %v", conn.Provider, settings.Shown(conn.URL), conn.Provider, hidePassword(err, conn.URL)), "restart the engine")
 		return
 	}
-	d.ok("engine", "%s %s at %s", conn.Provider, info.version, shown(conn.URL))
+	d.ok("engine", "%s %s at %s", conn.Provider, info.version, settings.Shown(conn.URL))
 	d.ok("engine runtime", "%s, cgroups %s", info.runtime, info.cgroup)
 	d.engineSize(conn, info)
 	d.containers, err = d.host.containers(ctx, conn.Provider, env)

@@ -11,6 +11,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // EnsureEngine returns an engine that answers. It takes the provider that is
@@ -133,13 +134,13 @@ func (h *host) find(ctx context.Context, providers []string) (*endpoint, error) 
 		for _, c := range candidates {
 			err := h.ping(ctx, c)
 			if err == nil {
-				h.Log.Debug("engine answers", "provider", p, "url", shown(c.url), "source", c.source)
+				h.Log.Debug("engine answers", "provider", p, "url", settings.Shown(c.url), "source", c.source)
 				return &c, nil
 			}
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			h.Log.Debug("engine does not answer", "provider", p, "url", shown(c.url), "source", c.source, "error", err)
+			h.Log.Debug("engine does not answer", "provider", p, "url", settings.Shown(c.url), "source", c.source, "error", err)
 			// With a free choice, DOCKER_HOST may well point at Podman's socket.
 			if named && (h.Provider == p || !errors.Is(err, errNotDocker)) {
 				return nil, unanswered(c, err)
@@ -234,7 +235,7 @@ func unanswered(c endpoint, err error) error {
 		return failure.New(failure.Configuration, name+" names no connection that podman knows",
 			"see `podman system connection list`, or unset CONTAINER_CONNECTION", nil)
 	}
-	return failure.New(failure.EngineConnection, fmt.Sprintf("no %s answers at %s (from %s)", c.provider, shown(c.url), name),
+	return failure.New(failure.EngineConnection, fmt.Sprintf("no %s answers at %s (from %s)", c.provider, settings.Shown(c.url), name),
 		fmt.Sprintf("start that engine, or unset %s to let another one be found", name), err)
 }
 
@@ -243,7 +244,7 @@ func permission(c endpoint, err error) error {
 	if c.provider == Docker {
 		remedy = "sudo usermod -aG docker \"$USER\", then log in again; or KIND_EXPERIMENTAL_PROVIDER=podman"
 	}
-	return failure.New(failure.Configuration, fmt.Sprintf("no permission to talk to %s at %s", c.provider, shown(c.url)), remedy, err)
+	return failure.New(failure.Configuration, fmt.Sprintf("no permission to talk to %s at %s", c.provider, settings.Shown(c.url)), remedy, err)
 }
 
 func (h *host) nothingAnswers() error {

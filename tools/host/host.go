@@ -22,6 +22,7 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 	"github.com/jordigilh/kubernaut-e2e/tools/host/internal/facts"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // The engines, as KIND_EXPERIMENTAL_PROVIDER names them.
@@ -52,7 +53,7 @@ type Connection struct {
 }
 
 // String is for people: the address is without a password.
-func (c Connection) String() string { return c.Provider + " at " + shown(c.URL) }
+func (c Connection) String() string { return c.Provider + " at " + settings.Shown(c.URL) }
 
 // DefaultRuntimeDir is the private folder for the service of this project:
 // on /run for root, else under XDG_RUNTIME_DIR or the temporary folder.

@@ -16,6 +16,7 @@ import (
 	"github.com/containers/podman/v5/pkg/bindings"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/command"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // pingTimeout bounds one question to an engine. An engine in a machine that is
@@ -48,7 +49,7 @@ func (h *host) pingEngine(ctx context.Context, e endpoint) error {
 func (h *host) ask(ctx context.Context, e endpoint) error {
 	u, err := url.Parse(e.url)
 	if err != nil {
-		return fmt.Errorf("%s=%q is no address", e.source, shown(e.url)) // its reason quotes it
+		return fmt.Errorf("%s=%q is no address", e.source, settings.Shown(e.url)) // its reason quotes it
 	}
 	switch {
 	case u.Scheme == "unix":
@@ -60,7 +61,7 @@ func (h *host) ask(ctx context.Context, e endpoint) error {
 	case u.Scheme == "ssh" || u.Scheme == "tcp":
 		return pingBindings(ctx, e)
 	default:
-		return fmt.Errorf("%s=%q: unknown scheme %q", e.source, shown(e.url), u.Scheme)
+		return fmt.Errorf("%s=%q: unknown scheme %q", e.source, settings.Shown(e.url), u.Scheme)
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *session) engineStep() run.Step {
 			if err := s.connect(ctx, report); err != nil {
 				return run.Outcome{}, err
 			}
-			detail := fmt.Sprintf("%s at %s, %s/%s", s.describeEngine(), s.connection.URL, s.info.OS, s.info.Arch)
+			detail := fmt.Sprintf("%s at %s, %s/%s", s.describeEngine(), settings.Shown(s.connection.URL), s.info.OS, s.info.Arch)
 			return run.Outcome{Skipped: !s.connection.Started && len(s.connection.Changes) == 0, Detail: detail,
 				Works: []run.Work{{What: "the engine answers", Evidence: detail}}}, nil
 		}}
@@ -51,7 +51,7 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 		return err
 	}
 	ask, cancel := context.WithTimeoutCause(ctx, connectLimit, failure.New(failure.EngineConnection,
-		fmt.Sprintf("%s at %s was there a moment ago and has not answered for %s", connection.Provider, connection.URL, connectLimit), "mage doctor", nil))
+		fmt.Sprintf("%s was there a moment ago and has not answered for %s", connection, connectLimit), "mage doctor", nil))
 	defer cancel()
 	e, err := engine.Open(ask, engine.Options{Provider: connection.Provider, Log: s.log})
 	if err != nil {
