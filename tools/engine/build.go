@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine/buildcontext"
@@ -15,8 +16,12 @@ import (
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
-// keptLines is how much of a failed build's output its error shows.
-const keptLines = 20
+// How much of a failed build's output its cause is read from, and how much its
+// error shows.
+const (
+	keptLines  = 400
+	shownLines = 20
+)
 
 // buildMessage is one message of a build's, load's or push's stream.
 type buildMessage struct {
@@ -113,31 +118,26 @@ var (
 	pulling     = regexp.MustCompile(`(?i)pinging container registry|initializing source|reading manifest|copying blob|Get "https?://|error creating build container|creating build container|pulling|dial tcp|lookup `)
 	badRuntime  = regexp.MustCompile(`(?i)setrlimit|cgroups? in hybrid mode|unable to apply caps|apply caps|error mounting|overlay.*(invalid argument|operation not permitted)|newuidmap|conmon`)
 	failedStep  = regexp.MustCompile(`(?i)building at STEP "([^"]+(?:\\"[^"]*)*)"`)
-	stepLine    = regexp.MustCompile(`(?i)^STEP \d+(/\d+)?\s*:|^Step \d+/\d+ :`)
+	stepLine    = regexp.MustCompile(`(?i)^(?:\[\d+/\d+\] )?STEP \d+(/\d+)?\s*:|^Step \d+/\d+ :`)
 )
 
 // buildFailure gives a failed build its class.
 func buildFailure(r BuildRequest, api *APIError, lines []string) error {
-	all := strings.Join(lines, "\n")
+	last := lines[max(0, len(lines)-shownLines):]
 	shown := error(api)
-	if len(lines) > 0 {
-		shown = fmt.Errorf("%w\n    %s", api, strings.Join(lines, "\n    "))
+	if len(last) > 0 {
+		shown = fmt.Errorf("%w\n    %s", api, strings.Join(last, "\n    "))
 	}
-	step := ""
+	step, output := lastStep(lines)
 	if m := failedStep.FindStringSubmatch(api.Message); m != nil {
 		step = m[1]
-	}
-	for i := len(lines) - 1; step == "" && i >= 0; i-- {
-		if stepLine.MatchString(lines[i]) {
-			step = lines[i]
-		}
 	}
 	where := "image " + r.Tag
 	if step != "" {
 		where += " at " + step
 	}
 	switch {
-	case isFull(api.Message) || isFull(all):
+	case isFull(api.Message) || isFull(strings.Join(last, "\n")):
 		return failure.New(failure.Resources, "no space left while building "+where, "free space on the engine's disk, e.g. mage teardown", shown)
 	case pulling.MatchString(api.Message) && noRegistry.MatchString(api.Message):
 		return failure.New(failure.Network, "the base of "+where+" cannot be pulled", "check the way to the registry (network, proxy), or have the base image on the engine", shown)
@@ -151,7 +151,38 @@ func buildFailure(r BuildRequest, api *APIError, lines []string) error {
 		e.Retry = failure.RetryNow
 		return e
 	}
+	if d := failure.Explain(whatStepSaid(api, output), failure.Build, failure.Facts{}); d.Confidence == "high" &&
+		(d.Class == failure.Network || d.Class == failure.Resources) {
+		d.Cause += ", while building " + where
+		return &failure.Error{Diagnosis: d, Err: shown}
+	}
 	return failure.New(failure.TestFailure, where+" does not build", "correct the Dockerfile or what it copies", shown)
+}
+
+// lastStep returns the line that announces the last step, empty if there is
+// none, and what was printed after it.
+func lastStep(lines []string) (step string, output []string) {
+	for i := len(lines) - 1; i >= 0; i-- {
+		if stepLine.MatchString(lines[i]) {
+			return lines[i], lines[i+1:]
+		}
+	}
+	return "", lines
+}
+
+var (
+	// quoted is the step as the engines repeat it in their error: what a step
+	// would print if it failed is not what happened.
+	quoted = regexp.MustCompile(`(?s)STEP "(?:[^"\\]|\\.)*"|The command '.*' returned`)
+	// retried is how pip and npm announce that they try again; pip counts down
+	// to 0.
+	retried = regexp.MustCompile(`Retry\(total=[1-9]|\battempt \d+ failed with\b`)
+)
+
+// whatStepSaid is what a failed step's cause is to be read from.
+func whatStepSaid(api *APIError, output []string) string {
+	said := slices.DeleteFunc(slices.Clone(output), retried.MatchString)
+	return strings.Join(append(said, quoted.ReplaceAllString(api.Message, "the step returned")), "\n")
 }
 
 // runtimeComplains says whether the last lines are the OCI runtime's and not a

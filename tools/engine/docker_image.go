@@ -128,7 +128,7 @@ func (d *docker) Load(ctx context.Context, r io.Reader) ([]string, error) {
 		}
 	})
 	if err == nil && len(refs) == 0 {
-		err = fmt.Errorf("the engine names no image: %s: %w", strings.Join(lines, "; "), io.ErrUnexpectedEOF)
+		err = fmt.Errorf("the engine names no image: %s: %w", strings.Join(lines[max(0, len(lines)-shownLines):], "; "), io.ErrUnexpectedEOF)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load archive: %w", d.failed(ctx, err))
