@@ -31,8 +31,12 @@ func (d *docker) execCreate(ctx context.Context, name string, r ExecRequest) (st
 	return created.ID, d.failed(ctx, err)
 }
 
+// execAttach returns with its context; the client obeys that no more once it is
+// connected (client/hijack.go).
 func (d *docker) execAttach(ctx context.Context, id string) (duplex, error) {
-	response, err := d.client.ContainerExecAttach(ctx, id, container.ExecAttachOptions{})
+	response, err := obey(ctx, func() (types.HijackedResponse, error) {
+		return d.client.ContainerExecAttach(ctx, id, container.ExecAttachOptions{})
+	}, func(late types.HijackedResponse) { late.Close() })
 	if err != nil {
 		return nil, d.failed(ctx, err)
 	}

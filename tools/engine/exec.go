@@ -180,6 +180,32 @@ func endExec(ctx context.Context, e Engine, lost *LostExec) error {
 	return nil
 }
 
+// obey returns what f does, or the end of ctx where f does not obey it; what f
+// then still comes up with goes to discard.
+func obey[T any](ctx context.Context, f func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.err == nil {
+				discard(r.value)
+			}
+		}()
+		var none T
+		return none, ctx.Err()
+	}
+}
+
 // tail keeps the last words of an output.
 type tail struct{ b []byte }
 

@@ -32,8 +32,13 @@ type podman struct {
 	address
 	log *slog.Logger
 
-	mu   sync.Mutex
-	conn *bindings.Connection // nil: connect at the next call
+	connecting chan struct{}        // has room for one: the call that connects
+	mu         sync.Mutex           // of conn, held but for a moment
+	conn       *bindings.Connection // nil: connect at the next call
+}
+
+func newPodman(a address, log *slog.Logger) *podman {
+	return &podman{address: a, log: log, connecting: make(chan struct{}, 1)}
 }
 
 var _ Engine = (*podman)(nil)
@@ -48,11 +53,11 @@ func openPodman(ctx context.Context, log *slog.Logger) (Engine, error) {
 	}
 	// The bindings report through logrus, which writes to standard error.
 	logrus.SetOutput(logWriter{log})
-	p := &podman{address: a, log: log}
+	p := newPodman(a, log)
 	if _, err := p.connection(ctx); err != nil {
 		return nil, err
 	}
-	log.DebugContext(ctx, "engine found", "provider", Podman, "address", a.url, "machine", a.machine)
+	log.DebugContext(ctx, "engine found", "provider", Podman, "address", a.shown(), "machine", a.machine)
 	return p, nil
 }
 
@@ -65,51 +70,62 @@ func (w logWriter) Write(line []byte) (int, error) {
 
 func (p *podman) Name() string { return Podman }
 
-// connection returns the live connection, or makes one.
+// connection returns the live connection, or makes one. Who comes while another
+// call does waits for that, but no longer than its own context lasts.
 func (p *podman) connection(ctx context.Context) (*bindings.Connection, error) {
+	if conn := p.current(); conn != nil {
+		return conn, nil
+	}
+	select {
+	case p.connecting <- struct{}{}:
+		defer func() { <-p.connecting }()
+	case <-ctx.Done():
+		return nil, p.explain(ctx, fmt.Errorf("connect: %w", ctx.Err()))
+	}
+	if conn := p.current(); conn != nil {
+		return conn, nil
+	}
+	conn, err := p.connect(ctx)
+	if err != nil {
+		return nil, p.explain(ctx, err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conn != nil {
-		return p.conn, nil
-	}
+	p.conn = conn
+	return conn, nil
+}
+
+// current is the connection that requests go over, nil if there is none.
+func (p *podman) current() *bindings.Connection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conn
+}
+
+// connect makes a connection. The bindings' SSH does not obey the context: it is
+// left to its own time limit.
+func (p *podman) connect(ctx context.Context) (*bindings.Connection, error) {
 	// The bindings try three times where nothing answers; the socket tells at once.
 	if path, ok := strings.CutPrefix(p.url, "unix://"); ok {
 		probe, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
 		if err != nil {
-			return nil, p.explain(ctx, err)
+			return nil, err
 		}
 		_ = probe.Close()
 	}
-	type result struct {
-		conn *bindings.Connection
-		err  error
-	}
-	done := make(chan result, 1)
 	turn := sshTurn(p.url)
-	// The bindings' SSH does not obey the context: it is left to its own time limit.
-	go func() {
+	return obey(ctx, func() (*bindings.Connection, error) {
 		defer turn()
 		connected, err := bindings.NewConnectionWithOptions(ctx, bindings.Options{URI: p.url, Identity: p.identity, Machine: p.machine})
 		if err != nil {
-			done <- result{err: err}
-			return
+			return nil, err
 		}
 		conn, err := bindings.GetClient(connected)
 		if err == nil && conn.URI.Scheme == "ssh" {
 			wake(conn)
 		}
-		done <- result{conn, err}
-	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			return nil, p.explain(ctx, r.err)
-		}
-		p.conn = r.conn
-		return p.conn, nil
-	case <-ctx.Done():
-		return nil, p.explain(ctx, fmt.Errorf("connect: %w", ctx.Err()))
-	}
+		return conn, err
+	}, func(late *bindings.Connection) { late.Client.CloseIdleConnections() })
 }
 
 // failed classes an error of a request; a connection that broke is not used
@@ -137,13 +153,6 @@ func onTheWire(err error) bool {
 	var request *url.Error
 	var wire *net.OpError
 	return errors.As(err, &request) || errors.As(err, &wire) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// uses says whether conn is still the one that requests go over.
-func (p *podman) uses(conn *bindings.Connection) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.conn == conn
 }
 
 // request sends one request, once. Not [bindings.Connection.DoRequest]: that

@@ -157,7 +157,7 @@ func (p *podman) Info(ctx context.Context) (Info, error) {
 		return Info{}, err
 	}
 	info := Info{
-		Version: i.Version.Version, APIVersion: i.Version.APIVersion, Address: p.url, Remote: p.remote(), Machine: p.machine,
+		Version: i.Version.Version, APIVersion: i.Version.APIVersion, Address: p.shown(), Remote: p.remote(), Machine: p.machine,
 		Rootless: i.Host.Security.Rootless, CgroupVersion: strings.TrimPrefix(i.Host.CgroupVersion, "v"), Arch: i.Host.Arch, OS: i.Host.OS,
 		Runtime: i.Host.OCIRuntime.Name, StorageDriver: i.Store.GraphDriverName, GraphRoot: i.Store.GraphRoot,
 		MemoryTotal: i.Host.MemTotal, MemoryFree: i.Host.MemFree, CPUs: i.Host.CPUs,

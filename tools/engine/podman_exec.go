@@ -69,31 +69,12 @@ func (p *podman) execAttach(ctx context.Context, id string) (duplex, error) {
 		_ = raw.Close()
 		return nil, p.failed(ctx, fmt.Errorf("start exec: %w", err))
 	}
-	return hijacked{raw, br, func() bool { return p.uses(conn) }}, nil
+	return hijacked{raw, br, func() bool { return p.current() == conn }}, nil
 }
 
 // dial obeys the context where the bindings' dialer does not (SSH).
 func dial(ctx context.Context, c *bindings.Connection) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() {
-		conn, err := c.GetDialer(ctx)
-		done <- result{conn, err}
-	}()
-	select {
-	case r := <-done:
-		return r.conn, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-done; r.conn != nil {
-				_ = r.conn.Close()
-			}
-		}()
-		return nil, ctx.Err()
-	}
+	return obey(ctx, func() (net.Conn, error) { return c.GetDialer(ctx) }, func(conn net.Conn) { _ = conn.Close() })
 }
 
 // hijacked is a connection whose first bytes may already lie in a buffer.
