@@ -6,7 +6,7 @@
 # and silent. The targets' own program takes the shell's place, because `go tool`
 # reports success for a tool that a signal ended (golang/go#79540), and neither
 # it nor Mage would wait for the run to clean up.
-MAGE := go build -v ./tools/pipeline && go tool mage -compile $(CURDIR)/bin/targets && exec bin/targets
+MAGE := go build -v ./tools/pipeline && go tool mage -compile "$(CURDIR)/bin/targets" && exec bin/targets
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor test unit lint test-e2e test-e2e-aianalysis build-hapi cluster-up teardown bench chaos
