@@ -53,8 +53,11 @@ func (l *loader) save(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("image archive: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	saved := &written{w: f, progress: func(n int64) {
+		l.req.Progress(progress.Update{What: "save " + l.src.ref, Done: n, Total: l.src.size})
+	}}
 	// By name, so that the archive carries it.
-	if err := l.req.Engine.Save(ctx, l.src.saveRef(), f); err != nil {
+	if err := l.req.Engine.Save(ctx, l.src.saveRef(), saved); err != nil {
 		return fmt.Errorf("save image %s: %w", l.src.ref, err)
 	}
 	return nil
@@ -94,6 +97,20 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
 	c.progress(c.n)
+	return n, err
+}
+
+// written is counted for the other way.
+type written struct {
+	w        io.Writer
+	n        int64
+	progress func(int64)
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.n += int64(n)
+	w.progress(w.n)
 	return n, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/load"
+	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
 const name = "localhost/app:1"
@@ -34,6 +36,28 @@ func proven(t *testing.T, n *fakeNode, name string, img *fakeImage) {
 	}
 	if len(n.snapshots) < len(img.layers) {
 		t.Errorf("%s: %d snapshots for %d layers", n.name, len(n.snapshots), len(img.layers))
+	}
+}
+
+// A long export that nobody hears of would be taken for one that stands still.
+func TestSavingAnArchiveIsProgress(t *testing.T) {
+	img := newImage(t, name, tarred(t, layer(1, 300_000)))
+	req := request(newEngine(img), newNode("a"))
+	req.Strategy, req.TempDir = load.Archive, t.TempDir()
+	var mu sync.Mutex
+	var saved []int64
+	req.Progress = func(u progress.Update) {
+		mu.Lock()
+		defer mu.Unlock()
+		if u.What == "save "+name {
+			saved = append(saved, u.Done)
+		}
+	}
+	if _, err := load.Load(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	if len(saved) < 2 || !slices.IsSorted(saved) || saved[len(saved)-1] < img.info.Size {
+		t.Errorf("reported %d bytes as saved, want them to grow to %d at least", saved, img.info.Size)
 	}
 }
 

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -83,20 +84,13 @@ func (l *loader) run(ctx context.Context) ([]Result, error) {
 			failed = append(failed, t.res.Err)
 			l.note(Event{Kind: "fail", Node: t.node.Name(), Strategy: t.res.Strategy, Bytes: t.res.Bytes, Err: t.err})
 		}
-		t.res.Duration = cmpOr(t.res.Duration, time.Since(l.start))
+		t.res.Duration = cmp.Or(t.res.Duration, time.Since(l.start))
 		results = append(results, t.res)
 	}
 	if ctx.Err() != nil {
 		failed = append(failed, ctx.Err())
 	}
 	return results, errors.Join(failed...)
-}
-
-func cmpOr(a, b time.Duration) time.Duration {
-	if a != 0 {
-		return a
-	}
-	return b
 }
 
 // attempts tries one strategy until every node is proven, beyond help, or the
