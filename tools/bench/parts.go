@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,14 +23,21 @@ type Part struct {
 const inNode = "/var/lib/kubernaut-e2e-bench.tar"
 
 // parts measures what a cold load is made of: the engine's export, the way into
-// the node, and the node's import of an archive that is there already.
-func (b *bench) parts(ctx context.Context, row *Row, node load.Node, img string) error {
+// the node, and the node's import of an archive that is there already. The
+// archive is removed from the node in any case.
+func (b *bench) parts(ctx context.Context, row *Row, node load.Node, img string) (err error) {
 	file := filepath.Join(b.dir, "parts.tar")
 	defer os.Remove(file) //nolint:errcheck // Run removes what is left
 	save := func(w io.Writer) error { return b.Engine.Save(ctx, img, w) }
 	exec := func(stdin io.Reader, args ...string) error {
 		return node.Exec(ctx, args, stdin, io.Discard, io.Discard)
 	}
+	defer func() {
+		// Whatever happened: nothing else would remove it.
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		err = errors.Join(err, node.Exec(clean, []string{"rm", "-f", inNode}, nil, io.Discard, io.Discard))
+	}()
 	for _, p := range []struct {
 		name    string
 		prepare func() error
@@ -56,7 +64,7 @@ func (b *bench) parts(ctx context.Context, row *Row, node load.Node, img string)
 		}
 		row.Parts = append(row.Parts, Part{p.name, time.Since(began)})
 	}
-	return exec(nil, "rm", "-f", inNode)
+	return nil
 }
 
 func withFile(name string, flag int, do func(*os.File) error) error {
