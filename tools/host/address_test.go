@@ -74,3 +74,16 @@ func TestHidingThePasswordKeepsTheCause(t *testing.T) {
 		t.Error("success became an error")
 	}
 }
+
+// An engine that a run found is in its environment, and is not told to people as
+// a choice of theirs.
+func TestAnEngineThatTheRunFoundIsNoChoiceOfTheUsers(t *testing.T) {
+	const url = "unix:///run/other.sock"
+	for found, want := range map[string]string{"": "CONTAINER_HOST", url: "which this run has used"} {
+		h, _ := newFake(t, Options{Provider: Podman, Found: found, Environ: []string{"PATH=/nowhere", "HOME=/h", "CONTAINER_HOST=" + url}}, easyHost())
+		_, err := h.find(t.Context(), []string{Podman})
+		if err == nil || !strings.Contains(err.Error(), want) || found != "" && strings.Contains(err.Error(), "CONTAINER_HOST") {
+			t.Errorf("found %q: %v", found, err)
+		}
+	}
+}

@@ -31,7 +31,7 @@ func (h *host) dockerService() daemon {
 func (h *host) dockerCandidates(ctx context.Context) (list []endpoint, named bool) {
 	own := endpoint{provider: Docker, url: h.dockerService().url(), source: "service of kubernaut-e2e"}
 	if u := h.getenv("DOCKER_HOST"); u != "" && u != own.url {
-		return []endpoint{{provider: Docker, url: u, source: "DOCKER_HOST"}}, true
+		return []endpoint{{provider: Docker, url: u, source: h.namedBy("DOCKER_HOST", u)}}, true
 	}
 	if h.facts.OS == "linux" {
 		list = append(list, own)

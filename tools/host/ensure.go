@@ -161,7 +161,7 @@ func (h *host) candidates(ctx context.Context, provider string) (list []endpoint
 	}
 	own := endpoint{provider: Podman, url: h.podmanService().url(), source: "service of kubernaut-e2e"}
 	if u := h.getenv("CONTAINER_HOST"); u != "" && u != own.url {
-		return []endpoint{{provider: Podman, url: u, identity: h.getenv("CONTAINER_SSHKEY"), source: "CONTAINER_HOST"}}, true
+		return []endpoint{{provider: Podman, url: u, identity: h.getenv("CONTAINER_SSHKEY"), source: h.namedBy("CONTAINER_HOST", u)}}, true
 	}
 	all := h.connections(ctx)
 	if name := h.getenv("CONTAINER_CONNECTION"); name != "" {
@@ -226,6 +226,17 @@ func (h *host) connect(e endpoint) Connection {
 	return c
 }
 
+// foundBefore is the source of an engine whose address is in the environment
+// because a run found it and put it there.
+const foundBefore = "this run"
+
+func (h *host) namedBy(setting, url string) string {
+	if url == h.Found {
+		return foundBefore
+	}
+	return setting
+}
+
 func unanswered(c endpoint, err error) error {
 	if denied(err) {
 		return permission(c, err)
@@ -234,6 +245,10 @@ func unanswered(c endpoint, err error) error {
 	if c.url == "" {
 		return failure.New(failure.Configuration, name+" names no connection that podman knows",
 			"see `podman system connection list`, or unset CONTAINER_CONNECTION", nil)
+	}
+	if c.source == foundBefore {
+		return failure.New(failure.EngineConnection, fmt.Sprintf("%s at %s, which this run has used, does not answer", c.provider, settings.Shown(c.url)),
+			"start it again; mage doctor shows more", err)
 	}
 	return failure.New(failure.EngineConnection, fmt.Sprintf("no %s answers at %s (from %s)", c.provider, settings.Shown(c.url), name),
 		fmt.Sprintf("start that engine, or unset %s to let another one be found", name), err)

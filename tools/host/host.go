@@ -37,6 +37,7 @@ type Options struct {
 	RuntimeDir   string // socket, pid, configuration; empty: DefaultRuntimeDir
 	StateDir     string // record of changes; empty: DefaultStateDir
 	AllowInstall bool   // packages may be installed
+	Found        string // address that this run found earlier; in the environment it is no user's choice
 	Log          *slog.Logger
 	Progress     progress.Func
 	Environ      []string // as os.Environ; nil: this process's own

@@ -42,7 +42,7 @@ func (s *session) connect(ctx context.Context, report progress.Func) error {
 	if s.connection.Provider != "" {
 		provider = s.connection.Provider // chosen once in a run
 	}
-	connection, err := host.EnsureEngine(ctx, host.Options{Provider: provider, AllowInstall: true, Log: s.log, Progress: report})
+	connection, err := host.EnsureEngine(ctx, host.Options{Provider: provider, AllowInstall: true, Found: s.connection.URL, Log: s.log, Progress: report})
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ func (s *session) hostOptions() host.Options {
 	if s.connection.Provider != "" {
 		provider = s.connection.Provider
 	}
-	return host.Options{Provider: provider, Log: s.log, Progress: s.console.Progress}
+	return host.Options{Provider: provider, Found: s.connection.URL, Log: s.log, Progress: s.console.Progress}
 }
 
 func (s *session) restarted(did bool, err error) (string, error) {
