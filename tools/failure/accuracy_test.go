@@ -102,12 +102,16 @@ func TestReportedOutputs(t *testing.T) {
 		all[i] = all[i*slower]
 	}
 	all = all[:len(all)/slower]
+	slack := 0.0
+	if slower > 1 { // of a sample, two outputs more or less say nothing
+		slack = 200 / float64(len(all))
+	}
 	for _, c := range []struct {
 		withPhase    bool
 		class, retry float64
 	}{{true, 98, 96}, {false, 97, 95}} {
 		s := measure(t, all, c.withPhase)
-		if s.percent(s.class) < c.class || s.percent(s.retry) < c.retry {
+		if s.percent(s.class) < c.class-slack || s.percent(s.retry) < c.retry-slack {
 			t.Errorf("phase=%v: class %.1f%%, retry %.1f%%, want at least %v%% and %v%%",
 				c.withPhase, s.percent(s.class), s.percent(s.retry), c.class, c.retry)
 		}
