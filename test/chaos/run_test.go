@@ -174,5 +174,9 @@ func (r *pipeline) wait() outcome {
 	o.report = string(report)
 	files, _ := filepath.Glob(filepath.Join(r.state, "last", "evidence", "*", "*"))
 	o.evidence = len(files)
+	// Of an engine that is down, what was asked of it in vain is all there is.
+	if _, err := os.Stat(filepath.Join(r.state, "last", "evidence", "errors.txt")); err == nil {
+		o.evidence++
+	}
 	return o
 }
