@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/run"
+	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
 // TestMatrixOfTeardown breaks mage teardown, on an engine that holds nothing
@@ -106,7 +107,7 @@ func (w *world) killTest(t *testing.T) {
 		_ = cmd.Wait()
 	}()
 	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		if strings.Contains(w.podman(t, "ps", "--format", "{{.Names}}"), "cl-life-") {
+		if strings.Contains(w.podman(t, "ps", "--format", "{{.Names}}"), settings.Label+"-life-") {
 			time.Sleep(3 * time.Second)
 			return
 		}

@@ -69,7 +69,7 @@ func TestLifecycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", theirs)
-	c, spec := onEngine(t, "cl-life")
+	c, spec := onEngine(t, settings.Label+"-life") // a name by which a teardown knows what is left if this test is killed
 
 	cancelled(t, c, spec)
 	state := up(t, c, spec, Created)

@@ -144,12 +144,18 @@ func (w *work) volumes(ctx context.Context, e Engine, clusters []string) {
 
 var nodeSuffix = regexp.MustCompile(`-(control-plane|worker)[0-9]*$`)
 
+// volumeIsOurs says whether a volume is this project's. Kind labels a node's with
+// the node's name alone: it belongs to a cluster of ours that is gone, or to one
+// that has our name, as those of tests have, which leave no record when they are
+// killed.
 func volumeIsOurs(v engine.Volume, clusters []string) bool {
 	if v.Labels[settings.Label] != "" {
 		return true
 	}
 	for key := range v.Labels {
-		if suffix := nodeSuffix.FindString(key); suffix != "" && slices.Contains(clusters, strings.TrimSuffix(key, suffix)) {
+		suffix := nodeSuffix.FindString(key)
+		name := strings.TrimSuffix(key, suffix)
+		if suffix != "" && (slices.Contains(clusters, name) || cluster.OursByName(name, settings.Label)) {
 			return true
 		}
 	}

@@ -61,7 +61,8 @@ func TestRunLeavesForeignThings(t *testing.T) {
 		},
 		networks: []engine.Network{{Name: "kubernaut-e2e"}, {Name: "kind"}},
 		volumes: []engine.Volume{{Name: "v1", Labels: ours}, {Name: "v2"},
-			{Name: "v3", Labels: map[string]string{"other-control-plane": "true"}}},
+			{Name: "v3", Labels: map[string]string{"other-control-plane": "true"}},
+			{Name: "v4", Labels: map[string]string{"kubernaut-e2e-life-7-control-plane": "true"}}},
 	}
 	r, err := Run(t.Context(), options(t, e))
 	if err != nil {
@@ -87,7 +88,7 @@ func TestRunLeavesForeignThings(t *testing.T) {
 	if !slices.Equal(left, want) {
 		t.Errorf("left %v\nwant %v\n%+v", left, want, r)
 	}
-	if len(r.Removed) != 5 {
+	if len(r.Removed) != 6 {
 		t.Errorf("removed %q", r.Removed)
 	}
 }
