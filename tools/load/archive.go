@@ -53,11 +53,11 @@ func (l *loader) save(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("image archive: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	saved := &written{w: f, progress: func(n int64) {
+	saved := &tally{progress: func(n int64) {
 		l.req.Progress(progress.Update{What: "save " + l.src.ref, Done: n, Total: l.src.size})
 	}}
 	// By name, so that the archive carries it.
-	if err := l.req.Engine.Save(ctx, l.src.saveRef(), saved); err != nil {
+	if err := l.req.Engine.Save(ctx, l.src.saveRef(), io.MultiWriter(f, saved)); err != nil {
 		return fmt.Errorf("save image %s: %w", l.src.ref, err)
 	}
 	return nil
@@ -70,10 +70,10 @@ func (l *loader) loadArchive(ctx context.Context, t *target, path string) error 
 	}
 	defer f.Close()
 	k := &kindNode{ctx: ctx, node: t.node, marker: l.marker}
-	sent := &counted{r: f, progress: func(n int64) {
+	sent := &tally{progress: func(n int64) {
 		l.req.Progress(progress.Update{What: "load " + l.src.ref + " into " + t.node.Name(), Done: n, Total: l.src.size})
 	}}
-	err = nodeutils.LoadImageArchive(k, sent)
+	err = nodeutils.LoadImageArchive(k, io.TeeReader(f, sent))
 	t.res.Bytes += sent.n
 	return errors.Join(err, k.err)
 }
@@ -87,31 +87,16 @@ func (s *source) saveRef() string {
 	return s.name
 }
 
-type counted struct {
-	r        io.Reader
+// tally counts the bytes that are copied to it and tells of them.
+type tally struct {
 	n        int64
 	progress func(int64)
 }
 
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.progress(c.n)
-	return n, err
-}
-
-// written is counted for the other way.
-type written struct {
-	w        io.Writer
-	n        int64
-	progress func(int64)
-}
-
-func (w *written) Write(p []byte) (int, error) {
-	n, err := w.w.Write(p)
-	w.n += int64(n)
-	w.progress(w.n)
-	return n, err
+func (t *tally) Write(p []byte) (int, error) {
+	t.n += int64(len(p))
+	t.progress(t.n)
+	return len(p), nil
 }
 
 // kindNode lets Kind run its commands through our Exec, which does not take a
