@@ -151,8 +151,7 @@ func buildFailure(r BuildRequest, api *APIError, lines []string) error {
 		e.Retry = failure.RetryNow
 		return e
 	}
-	if d := failure.Explain(whatStepSaid(api, output), failure.Build, failure.Facts{}); d.Confidence == "high" &&
-		(d.Class == failure.Network || d.Class == failure.Resources) {
+	if d, ok := failure.Outside(whatStepSaid(api, output)); ok {
 		d.Cause += ", while building " + where
 		return &failure.Error{Diagnosis: d, Err: shown}
 	}

@@ -48,6 +48,14 @@ func Explain(text string, phase Phase, facts Facts) Diagnosis {
 	return d.with(facts, lostConnection.in(e.plain, e.lower))
 }
 
+// Outside reads out of a build's output that the network or a limit of the host
+// ended it. It is ok only where a signature is certain of that: all else that
+// ends a build is the code's.
+func Outside(output string) (d Diagnosis, ok bool) {
+	d = Explain(output, Build, Facts{})
+	return d, d.Confidence == "high" && (d.Class == Network || d.Class == Resources)
+}
+
 // Of explains an error: an [Error] in its tree wins, then an end of its
 // context, then its text.
 func Of(err error, phase Phase, facts Facts) Diagnosis {

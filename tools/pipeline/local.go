@@ -171,8 +171,7 @@ func goFailure(cause, remedy string, err error) error {
 	if !errors.As(err, &failed) || failed.Code != 1 {
 		return err
 	}
-	d := failure.Explain(failed.Output, failure.Build, failure.Facts{})
-	if !testsRan.MatchString(failed.Output) && d.Confidence == "high" && (d.Class == failure.Network || d.Class == failure.Resources) {
+	if d, ok := failure.Outside(failed.Output); ok && !testsRan.MatchString(failed.Output) {
 		return &failure.Error{Diagnosis: d, Err: err}
 	}
 	return failure.New(failure.TestFailure, cause, remedy, err)

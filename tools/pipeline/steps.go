@@ -125,9 +125,11 @@ func (s *session) suiteStep(def settings.Suite) run.Step {
 			}
 			sum, err := suite.Run{Build: s.suiteBuild(def), Output: s.folder.Path, Env: env, Procs: procs, Timeout: def.Timeout.Duration,
 				Label: s.settings.GinkgoLabel, Focus: s.settings.GinkgoFocus, Lines: s.console.Verbatim}.Do(ctx, report)
-			if errors.Is(err, suite.ErrNoReport) && s.fullDisk(ctx) != "" {
-				return run.Outcome{}, failure.New(failure.Resources, "the suite's report could not be written, the disk is full: "+s.fullDisk(ctx),
-					"df -h shows it; free space there, mage teardown frees what this project holds", err)
+			if errors.Is(err, suite.ErrNoReport) {
+				if full := s.fullDisk(ctx); full != "" {
+					return run.Outcome{}, failure.New(failure.Resources, "the suite's report could not be written, the disk is full: "+full,
+						"df -h shows it; free space there, mage teardown frees what this project holds", err)
+				}
 			}
 			if err != nil {
 				return run.Outcome{}, err
