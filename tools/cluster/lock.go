@@ -14,6 +14,7 @@ import (
 
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/lock"
 	"github.com/jordigilh/kubernaut-e2e/tools/progress"
 )
 
@@ -32,8 +33,6 @@ func (h Holder) String() string {
 }
 
 // Lock keeps other processes of this user from working on the same cluster.
-// The kernel drops it when its holder ends, however that happens, so there are
-// no stale locks.
 type Lock struct {
 	file *flock.Flock
 	side string
@@ -43,37 +42,29 @@ type Lock struct {
 // another process holds it, Acquire waits, tells report whom it waits for, and
 // when ctx ends fails with that name in the error.
 func Acquire(ctx context.Context, dir, name string, report progress.Func) (*Lock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of locks: %w", err)
-	}
 	path := filepath.Join(dir, name+".lock")
-	l := &Lock{file: flock.New(path, flock.SetPermissions(0o600)), side: path + ".json"}
-	told := time.Time{}
-	for {
-		got, err := l.file.TryLock()
-		if err != nil {
-			return nil, fmt.Errorf("lock %q: %w", path, err)
+	side := path + ".json"
+	file, err := lock.Take(ctx, path, func() error {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the folder of locks: %w", err)
 		}
-		if got && !l.current() {
-			_ = l.file.Unlock() // its last holder removed it; lock the new one
-			continue
+		return nil
+	}, func() {
+		report.Or()(progress.Update{What: "cluster " + name, Line: "waiting for " + readHolder(side).String()})
+	})
+	if ctx.Err() != nil && err != nil {
+		h := readHolder(side)
+		remedy := "wait for it to end, or set E2E_CLUSTER=<another name>"
+		if h.PID != 0 {
+			remedy = fmt.Sprintf("wait for it to end, or end it: kill %d", h.PID)
 		}
-		if got {
-			return l, l.sign()
-		}
-		if time.Since(told) > 5*time.Second {
-			report.Or()(progress.Update{What: "cluster " + name, Line: "waiting for " + readHolder(l.side).String()})
-			told = time.Now()
-		}
-		if err := pause(ctx, poll); err != nil {
-			h := readHolder(l.side)
-			remedy := "wait for it to end, or set E2E_CLUSTER=<another name>"
-			if h.PID != 0 {
-				remedy = fmt.Sprintf("wait for it to end, or end it: kill %d", h.PID)
-			}
-			return nil, failure.New(failure.StaleState, fmt.Sprintf("cluster %q is in use by %s", name, h), remedy, err)
-		}
+		return nil, failure.New(failure.StaleState, fmt.Sprintf("cluster %q is in use by %s", name, h), remedy, err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	l := &Lock{file, side}
+	return l, l.sign()
 }
 
 // sign writes who holds the lock where waiting processes can read it.
@@ -86,13 +77,6 @@ func (l *Lock) sign() error {
 		return errors.Join(fmt.Errorf("sign lock %q: %w", l.side, err), l.Release())
 	}
 	return nil
-}
-
-// current reports whether the locked file is the one that others would lock.
-func (l *Lock) current() bool {
-	mine, err1 := l.file.Stat()
-	named, err2 := os.Stat(l.file.Path())
-	return err1 == nil && err2 == nil && os.SameFile(mine, named)
 }
 
 // Discard gives the lock up and removes its file.

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
-
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
+	"github.com/jordigilh/kubernaut-e2e/tools/lock"
 	"github.com/jordigilh/kubernaut-e2e/tools/settings"
 )
 
@@ -65,9 +63,6 @@ func (h *host) ensure(ctx context.Context) (Connection, error) {
 		return Connection{}, failure.New(failure.Configuration, fmt.Sprintf("unknown engine %q", h.Provider),
 			"set KIND_EXPERIMENTAL_PROVIDER to podman or docker", nil)
 	}
-	if err := h.prepareRuntimeDir(); err != nil {
-		return Connection{}, err
-	}
 	unlock, err := h.lock(ctx)
 	if err != nil {
 		return Connection{}, err
@@ -108,22 +103,16 @@ func (h *host) lock(ctx context.Context) (func(), error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 15*time.Minute, errors.New("another process has been preparing the engine for 15 minutes"))
 	defer cancel()
 	path := filepath.Join(h.RuntimeDir, "lock")
-	for {
-		l := flock.New(path)
-		if ok, err := l.TryLockContext(ctx, 200*time.Millisecond); err != nil || !ok {
-			return nil, failure.New(failure.StaleState, "cannot lock "+path, "wait for the other run to end, or end it", errors.Join(err, context.Cause(ctx)))
-		}
-		// Undo removes the file: who waited for it then holds a lock that nobody else sees.
-		held, errHeld := l.Stat()
-		there, errThere := os.Stat(path)
-		if errHeld == nil && errThere == nil && os.SameFile(held, there) {
-			return func() { _ = l.Unlock() }, nil
-		}
-		_ = l.Unlock()
-		if err := h.prepareRuntimeDir(); err != nil {
-			return nil, err
-		}
+	l, err := lock.Take(ctx, path, h.prepareRuntimeDir, func() {
+		h.Log.Info("waiting for another run that prepares the engine")
+	})
+	if err != nil && ctx.Err() != nil {
+		err = failure.New(failure.StaleState, "cannot lock "+path, "wait for the other run to end, or end it", err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Unlock() }, nil
 }
 
 // find returns the first endpoint that answers, or nil. An error means that the

@@ -21,9 +21,6 @@ func RestartService(ctx context.Context, o Options) (bool, error) {
 	if err != nil || d == nil {
 		return false, err
 	}
-	if err := h.prepareRuntimeDir(); err != nil {
-		return false, err
-	}
 	unlock, err := h.lock(ctx)
 	if err != nil {
 		return false, err
