@@ -81,7 +81,7 @@ func withoutValues(lines []string) []string {
 					break
 				}
 			}
-		case compares(l):
+		case compares(l), narration.MatchString(l):
 			out[i] = ""
 		case strings.Contains(l, "_test.go:"):
 			out[i] = quoted.ReplaceAllStringFunc(l, func(q string) string {
@@ -90,7 +90,7 @@ func withoutValues(lines []string) []string {
 				}
 				return `""`
 			})
-		case strings.Contains(l, "[It]") && !strings.Contains(l, "In [It]"), strings.HasPrefix(strings.TrimSpace(l), "---"), strings.HasPrefix(l, "=== "), narration.MatchString(l):
+		case strings.Contains(l, "[It]") && !strings.Contains(l, "In [It]"), strings.HasPrefix(strings.TrimSpace(l), "---"), strings.HasPrefix(l, "=== "):
 			out[i] = titles.ReplaceAllString(l, "")
 		}
 	}
