@@ -66,7 +66,7 @@ func Of(err error, phase Phase, facts Facts) Diagnosis {
 		return e.Diagnosis
 	}
 	d := Explain(err.Error(), phase, facts)
-	weak := d.Class == Unknown || d.Confidence == "low" || d.Signature == "deadline"
+	weak := d.Class == Unknown || d.Confidence == "low" || d.Signature == "deadline" || strings.HasPrefix(d.Signature, likeness)
 	switch {
 	case errors.Is(err, context.Canceled) && weak:
 		return Diagnosis{Class: Unknown, Retry: FailFast, Signature: "cancelled", Confidence: "medium",
@@ -129,17 +129,19 @@ func explain(text string, phase Phase) (Diagnosis, *excerpt, found) {
 	}
 	bad := troubled(e)
 	s, f := decide(all, e, bad)
-	switch {
-	case s == nil && !bad:
-		return unknown(phase), e, found{}
-	case s == nil:
-		return unknown(phase).weigh(e, false), e, found{}
+	if s == nil {
+		d := unknown(phase).weigh(e, false)
+		if !bad && d.Confidence == "low" { // no word of a fault, and only a guess
+			d = unknown(phase)
+		}
+		return d, e, found{}
 	}
 	d := s.diagnose(e, f)
-	if other := d.weigh(e, s.certain()); other.Signature != d.Signature {
-		return other, e, found{}
+	weighed := d.weigh(e, s.certain())
+	if weighed.Signature != d.Signature {
+		f = found{}
 	}
-	return d, e, f
+	return weighed, e, f
 }
 
 // decide returns the first signature that fits, or nil. In a spec, one that is

@@ -13,10 +13,12 @@ import (
 )
 
 // model.tsv is made by go test -run TestTrain -train: a line of names, then a
-// line for each feature with its rarity and its weight for each outcome.
+// line for each feature with its rarity and its weight for each outcome, in tenths.
 //
 //go:embed model.tsv
 var modelFile []byte
+
+const tenths = 10
 
 // outcome is what the model tells apart.
 type outcome struct {
@@ -34,7 +36,7 @@ var outcomes = []outcome{
 }
 
 // model is a linear classifier over the words and pairs of words of a text, the
-// phase, and who owns the addresses of failed calls.
+// phase and each word in it, and who owns the addresses of failed calls.
 type model map[string]*weights
 
 type weights struct {
@@ -56,11 +58,11 @@ func readModel(data []byte) (model, error) {
 		}
 		numbers := make([]float64, len(fields)-1)
 		for k, f := range fields[1:] {
-			n, err := strconv.ParseFloat(f, 64)
+			n, err := strconv.Atoi(f)
 			if err != nil {
 				return nil, fmt.Errorf("model line %d: %w", i+1, err)
 			}
-			numbers[k] = n
+			numbers[k] = float64(n) / tenths
 		}
 		m[fields[0]] = &weights{numbers[0], numbers[1:]}
 	}
@@ -139,9 +141,12 @@ func features(e *excerpt) []string {
 	for _, dull := range []string{"$", "^ $"} {
 		delete(seen, dull)
 	}
-	out := make([]string, 0, len(seen))
+	out := make([]string, 0, 2*len(seen))
 	for f := range seen {
 		out = append(out, f)
+		if e.given != "" && !strings.Contains(f, " ") { // a word means other things in other phases
+			out = append(out, string(e.given)+"|"+f)
+		}
 	}
 	slices.Sort(out)
 	return out

@@ -15,15 +15,17 @@ import (
 var retrain = flag.Bool("train", false, "write model.tsv from the labelled outputs in testdata")
 
 const (
-	rounds = 30
-	decay  = 1e-5
-	speed  = 0.5
+	rounds = 15
+	slack  = 0.25 // what an output on the wrong side of its margin may cost
+	real   = 6    // how many outputs of phrases.txt one that was really printed counts for
+	sharp  = 9    // makes odds of margins
 )
 
 // lesson is one output that the model learns from.
 type lesson struct {
 	features []string
 	outcome  int
+	weight   float64
 }
 
 // outcomeOf returns where an output's label stands in outcomes, or -1.
@@ -35,22 +37,23 @@ func outcomeOf(s sample) int {
 }
 
 // lessons gives each output twice, with its phase and without: both occur.
-func lessons(all []sample) []lesson {
+func lessons(weight float64, all ...[]sample) []lesson {
 	var out []lesson
-	for _, s := range all {
+	for _, s := range slices.Concat(all...) {
 		i := outcomeOf(s)
 		if i < 0 {
 			continue
 		}
 		for _, p := range []Phase{s.Phase, ""} {
-			out = append(out, lesson{features(prepare(s.Text, p)), i})
+			out = append(out, lesson{features(prepare(s.Text, p)), i, weight})
 		}
 	}
 	return out
 }
 
-// train fits a multinomial logistic regression by stochastic gradient descent
-// with a step for each weight (Duchi, Hazan, Singer 2011).
+// train fits a support vector machine with squared hinge loss for each outcome
+// against the others, by coordinate descent in the dual (Hsieh et al. 2008,
+// algorithm 1, as in LIBLINEAR).
 func train(all []lesson) model {
 	count := map[string]int{}
 	for _, l := range all {
@@ -58,41 +61,59 @@ func train(all []lesson) model {
 			count[f]++
 		}
 	}
-	zero := func() []float64 { return make([]float64, len(outcomes)) }
-	m, steps := model{always: {0, zero()}}, map[string][]float64{always: zero()}
+	m := model{always: {0, make([]float64, len(outcomes))}}
 	for f, n := range count {
-		if n >= 6 { // in three outputs, as each is given twice
-			m[f] = &weights{math.Log(float64(len(all)+1) / float64(n)), zero()}
-			steps[f] = zero()
+		least := 4 // that is in two outputs, as each is given twice
+		if strings.Contains(f, "|") {
+			least = 16
+		}
+		if n >= least {
+			m[f] = &weights{math.Log(float64(len(all)+1) / float64(n)), make([]float64, len(outcomes))}
 		}
 	}
+	type term struct {
+		of *weights
+		x  float64
+	}
+	rows := make([][]term, len(all))
+	for i, l := range all {
+		norm := 0.0
+		for _, f := range l.features {
+			if w := m[f]; w != nil {
+				rows[i] = append(rows[i], term{w, w.rarity})
+				norm += w.rarity * w.rarity
+			}
+		}
+		for k := range rows[i] {
+			rows[i][k].x /= math.Sqrt(norm)
+		}
+		rows[i] = append(rows[i], term{m[always], 1})
+	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range rounds {
-		for _, i := range r.Perm(len(all)) {
-			l := all[i]
-			gap := m.odds(l.features)
-			gap[l.outcome]--
-			norm := 0.0
-			for _, f := range l.features {
-				if w := m[f]; w != nil {
-					norm += w.rarity * w.rarity
+	for c := range outcomes {
+		alpha := make([]float64, len(all))
+		for range rounds {
+			for _, i := range r.Perm(len(all)) {
+				side := -1.0
+				if all[i].outcome == c {
+					side = 1
+				}
+				soft, margin, square := 1/(2*slack*all[i].weight), 0.0, 0.0
+				for _, t := range rows[i] {
+					margin += t.of.of[c] * t.x
+					square += t.x * t.x
+				}
+				before := alpha[i]
+				alpha[i] = max(0, before-(side*margin-1+soft*before)/(square+soft))
+				for _, t := range rows[i] {
+					t.of.of[c] += (alpha[i] - before) * side * t.x
 				}
 			}
-			norm = math.Sqrt(max(norm, 1e-9))
-			learn := func(f string, x float64) {
-				w, g := m[f], steps[f]
-				for c := range gap {
-					slope := gap[c]*x + decay*w.of[c]
-					g[c] += slope * slope
-					w.of[c] -= speed / math.Sqrt(g[c]+1e-3) * slope
-				}
-			}
-			for _, f := range l.features {
-				if w := m[f]; w != nil {
-					learn(f, w.rarity/norm)
-				}
-			}
-			learn(always, 1)
+		}
+	}
+	for _, w := range m {
+		for c := range w.of {
+			w.of[c] *= sharp
 		}
 	}
 	return m
@@ -111,9 +132,9 @@ func (m model) write(path string) error {
 	}
 	slices.Sort(names)
 	for _, f := range names {
-		fmt.Fprintf(&b, "%s\t%.1f", f, m[f].rarity)
+		fmt.Fprintf(&b, "%s\t%.0f", f, tenths*m[f].rarity)
 		for _, w := range m[f].of {
-			fmt.Fprintf(&b, "\t%s", strings.TrimSuffix(fmt.Sprintf("%.1f", w+0), ".0"))
+			fmt.Fprintf(&b, "\t%d", int(math.Round(tenths*w)))
 		}
 		b.WriteByte('\n')
 	}
@@ -162,8 +183,8 @@ func TestTrain(t *testing.T) {
 	if !*retrain {
 		t.Skip("SKIP-NO-TRAINING: model.tsv is written only with -train")
 	}
-	all := slices.Concat(phrases(t), examples(t), samples(t, "testdata/reported.jsonl"), samples(t, "testdata/own.jsonl"))
-	if err := train(lessons(all)).write("model.tsv"); err != nil {
+	all := slices.Concat(lessons(1, phrases(t)), lessons(real, examples(t), samples(t, "testdata/reported.jsonl"), samples(t, "testdata/own.jsonl")))
+	if err := train(all).write("model.tsv"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -174,7 +195,7 @@ func TestModelOnOutputsItHasNotSeen(t *testing.T) {
 	if testing.Short() || slower > 1 {
 		t.Skip("SKIP-SLOW: training takes seconds, and minutes under the race detector")
 	}
-	known := lessons(slices.Concat(phrases(t), samples(t, "testdata/own.jsonl")))
+	known := slices.Concat(lessons(1, phrases(t)), lessons(real, samples(t, "testdata/own.jsonl")))
 	var parts [3][]sample
 	for _, s := range samples(t, "testdata/reported.jsonl") {
 		var batch int
@@ -183,10 +204,9 @@ func TestModelOnOutputsItHasNotSeen(t *testing.T) {
 		}
 		parts[batch%3] = append(parts[batch%3], s)
 	}
-	n, right, framed := 0, 0, 0
+	n, right, tests, framed := 0, 0, 0, 0
 	for i, part := range parts {
-		others := slices.Concat(parts[(i+1)%3], parts[(i+2)%3])
-		m := train(slices.Concat(known, lessons(others)))
+		m := train(slices.Concat(known, lessons(real, parts[(i+1)%3], parts[(i+2)%3])))
 		for _, s := range part {
 			if s.Class == Unknown {
 				continue
@@ -196,14 +216,21 @@ func TestModelOnOutputsItHasNotSeen(t *testing.T) {
 			if d.Class == s.Class {
 				right++
 			}
-			if s.Class == TestFailure && d.Class != Unknown && d.Verdict(s.Phase) == Infrastructure {
+			if s.Class != TestFailure {
+				continue
+			}
+			tests++
+			if d.Class != Unknown && d.Verdict(s.Phase) == Infrastructure {
 				framed++
 			}
 		}
 	}
 	share := 100 * float64(right) / float64(n)
-	t.Logf("%d outputs, class %.1f%%, test failures taken for infrastructure %d", n, share, framed)
-	if share < 70 {
-		t.Errorf("class %.1f%%, want at least 70%%", share)
+	t.Logf("%d outputs, class %.1f%%, of %d test failures taken for infrastructure %d", n, share, tests, framed)
+	if share < 86 {
+		t.Errorf("class %.1f%%, want at least 86%%", share)
+	}
+	if 100*framed > 2*tests { // the signatures beside it hold these back
+		t.Errorf("%d of %d test failures taken for infrastructure, want at most 2%%", framed, tests)
 	}
 }

@@ -12,11 +12,17 @@ import (
 // alone had not.
 var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
 
+// likeness begins the signature of what only resembles labelled outputs.
+const likeness = "like-"
+
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
 	phaseless = 0.5  // the same for blaming infrastructure where not even the phase is known
 	innocent  = 0.15 // above, an output may be a test's; the model does not call it infrastructure
 	convinced = 0.97 // what it takes to call infrastructure what a signature holds for the code's
+	persuaded = 0.6  // the same outside specs where that signature only goes by the phase
+	inSpec    = 0.95 // what it takes to blame the engine's side for what a spec printed
+	resolved  = 0.8  // what it takes of a class's share to choose another retry policy than a signature's
 	lean      = 0.7  // off the voice of a signature that blames infrastructure
 	doubt     = 1.5  // and more off it where a test framework speaks, too
 )
@@ -59,7 +65,7 @@ func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 			best, most = c, score
 		}
 	}
-	if best != d.Class && best.infrastructure() && d.shields(e, sure[TestFailure], sure[best]) {
+	if best != d.Class && best.infrastructure() && d.shields(e, sure, best) {
 		if d.Class != Unknown {
 			return d
 		}
@@ -69,17 +75,44 @@ func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 	if e.given == "" && best.infrastructure() {
 		least = phaseless
 	}
-	if best == d.Class || d.Class == Unknown && sure[best] < max(least, sure[Unknown]) {
+	switch {
+	case best == d.Class:
+		retry, p := likeliest(best, odds)
+		if known := slices.Contains(outcomes, outcome{best, d.Retry}); known && !certain && p/sure[best] > resolved {
+			d.Retry = retry
+		}
+		return d
+	case d.Class == Unknown && sure[best] < max(least, sure[Unknown]):
 		return d
 	}
 	return learnt(best, sure[best], odds, e)
 }
 
+// likeliest is the retry policy that the model gives to c, and its probability.
+func likeliest(c Class, odds []float64) (r Retry, p float64) {
+	r = c.usualRetry()
+	for i, o := range outcomes {
+		if o.class == c && odds[i] > p {
+			r, p = o.retry, odds[i]
+		}
+	}
+	return r, p
+}
+
 // shields says whether an output may be a test's failure, so that the model
-// must not make infrastructure of it.
-func (d Diagnosis) shields(e *excerpt, code, infrastructure float64) bool {
-	return e.place == spec && e.tests || code > innocent ||
-		d.Class == TestFailure && (d.Confidence == "high" || infrastructure < convinced)
+// must not make c, a class of infrastructure, of it. In a spec only what no
+// product says of itself can be held against an engine, its state or its limits.
+func (d Diagnosis) shields(e *excerpt, sure map[Class]float64, c Class) bool {
+	switch {
+	case sure[TestFailure] > innocent,
+		e.place == spec && e.tests && (sure[c] < inSpec || c == Network || c == ClusterUnready):
+		return true
+	case d.Class != TestFailure:
+		return false
+	case d.Confidence == "low" && e.place != spec:
+		return sure[c] < persuaded
+	}
+	return d.Confidence == "high" || sure[c] < convinced
 }
 
 func (c Class) infrastructure() bool {
@@ -88,14 +121,9 @@ func (c Class) infrastructure() bool {
 
 // learnt is the diagnosis of an output that only resembles known ones.
 func learnt(c Class, sure float64, odds []float64, e *excerpt) Diagnosis {
-	d := Diagnosis{Class: c, Retry: c.usualRetry(), Signature: "like-" + string(c), Confidence: "low",
+	retry, _ := likeliest(c, odds)
+	d := Diagnosis{Class: c, Retry: retry, Signature: likeness + string(c), Confidence: "low",
 		Cause: meaning[c].cause, Remedy: meaning[c].remedy}
-	most := 0.0
-	for i, o := range outcomes {
-		if o.class == c && odds[i] > most {
-			d.Retry, most = o.retry, odds[i]
-		}
-	}
 	if sure > 0.8 {
 		d.Confidence = "medium"
 	}
