@@ -24,6 +24,9 @@ type Engine interface {
 	// or "key=value"); without labels, all containers.
 	Containers(ctx context.Context, labels ...string) ([]engine.Container, error)
 	StartContainer(ctx context.Context, container string) error
+	// Started is when the container was started last, by the clock of the
+	// engine's host, which is its nodes' clock.
+	Started(ctx context.Context, container string) (time.Time, error)
 	// KillContainer sends a signal such as "KILL".
 	KillContainer(ctx context.Context, container, signal string) error
 }
@@ -167,8 +170,8 @@ func (c Cluster) use(ctx context.Context, p plan, spec Spec, found []engine.Cont
 
 // repair starts stopped nodes, fetches the kubeconfig again and waits until
 // the cluster passes the same check as one that is reused. After a restart the
-// API server tells for a while what was true before it, so then the check has
-// to pass for some time after every kubelet has been heard of.
+// controllers need a moment to see what changed, so then the check has to pass
+// for some time.
 func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.Container) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, or(spec.RepairTimeout, 2*time.Minute))
 	defer cancel()
@@ -185,7 +188,6 @@ func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.C
 	}
 	var last error
 	var exported, steady time.Time
-	alive := heartbeats{}
 	for {
 		if time.Since(exported) > 5*time.Second {
 			if err := c.exportKubeconfig(ctx); err != nil {
@@ -195,9 +197,6 @@ func (c Cluster) repair(ctx context.Context, p plan, spec Spec, found []engine.C
 		}
 		version, err := c.check(ctx, p, spec)
 		restarted = restarted || errors.Is(err, errSilent)
-		if err == nil && restarted {
-			err = c.seenAlive(ctx, alive)
-		}
 		var unusable *unusableError
 		switch {
 		case errors.As(err, &unusable):

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	kind "sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
@@ -46,6 +47,7 @@ func (f *fakeEngine) Containers(_ context.Context, labels ...string) ([]engine.C
 	return found, nil
 }
 
+func (f *fakeEngine) Started(context.Context, string) (time.Time, error)  { return time.Time{}, nil }
 func (f *fakeEngine) StartContainer(context.Context, string) error        { return nil }
 func (f *fakeEngine) KillContainer(context.Context, string, string) error { return nil }
 

@@ -57,7 +57,10 @@ func (c Cluster) check(ctx context.Context, p plan, spec Spec) (string, error) {
 	case mark.Data["inputs"] != p.inputs:
 		return "", &unusableError{"its node image or Kind configuration has changed"}
 	}
-	return version, notReady(ctx, client, p.networkLater)
+	if err := notReady(ctx, client, p.networkLater); err != nil {
+		return version, err
+	}
+	return version, c.outdated(ctx, client, found)
 }
 
 var errSilent = errors.New("the API server does not answer")
@@ -162,33 +165,6 @@ func notReady(ctx context.Context, client kubernetes.Interface, networkLater boo
 	return errors.New("no default storage class")
 }
 
-// heartbeats are the times of node leases when they were first seen.
-type heartbeats map[string]string
-
-// seenAlive returns nil once every kubelet has renewed its lease since first
-// was begun: after a restart, the API server still tells what was true before.
-// Times are only compared with each other, as the node's clock may differ.
-func (c Cluster) seenAlive(ctx context.Context, first heartbeats) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	leases, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("list node leases: %w", err)
-	}
-	for _, l := range leases.Items {
-		renewed := l.Spec.RenewTime.String()
-		if _, seen := first[l.Name]; !seen {
-			first[l.Name] = renewed
-		}
-		if renewed == first[l.Name] {
-			err = fmt.Errorf("node %s has not been heard of since the repair", l.Name)
-		}
-	}
-	return err
-}
-
 func nodeReady(n *corev1.Node) (ready, lacksNetwork bool, why string) {
 	for _, cond := range n.Status.Conditions {
 		if cond.Type == corev1.NodeReady {
@@ -207,7 +183,7 @@ func dnsAvailable(ctx context.Context, client kubernetes.Interface) error {
 	}
 	for _, cond := range d.Status.Conditions {
 		if cond.Type == appsv1.DeploymentAvailable && cond.Status == corev1.ConditionTrue && d.Status.AvailableReplicas > 0 {
-			return nil
+			return dnsReachable(ctx, client)
 		}
 	}
 	why := "no pod yet"

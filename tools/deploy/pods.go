@@ -29,7 +29,8 @@ func split(pods []corev1.Pod, newest func(*corev1.Pod) bool) (current []corev1.P
 // before it counts: the cluster calls it ready the moment it starts.
 const probation = 3 * time.Second
 
-// steady reports whether no pod is on probation. A container's start is told
+// steady reports whether every pod is ready and none is on probation. What a
+// pod's controller counts may be from before its node was started. A container's start is told
 // by its node's clock; where that is wrong, what was seen here counts.
 func (w waiter) steady(name string, pods []corev1.Pod) bool {
 	for i := range pods {
@@ -38,6 +39,9 @@ func (w waiter) steady(name string, pods []corev1.Pod) bool {
 			probed[c.Name] = c.ReadinessProbe != nil
 		}
 		for _, s := range pods[i].Status.ContainerStatuses {
+			if s.State.Running != nil && !s.Ready {
+				return false
+			}
 			if probed[s.Name] || s.State.Running != nil && time.Since(s.State.Running.StartedAt.Time) > probation {
 				continue
 			}

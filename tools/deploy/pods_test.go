@@ -12,7 +12,7 @@ func aPod(name, revision string, phase corev1.PodPhase) corev1.Pod {
 	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"revision": revision}}}
 	p.Spec.Containers = []corev1.Container{{Name: "main"}}
 	p.Status.Phase = phase
-	status := corev1.ContainerStatus{Name: "main"}
+	status := corev1.ContainerStatus{Name: "main", Ready: phase == corev1.PodRunning}
 	if phase == corev1.PodRunning {
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-time.Hour))}
 	}
@@ -38,5 +38,9 @@ func TestFinishedPodsDoNotCount(t *testing.T) {
 	w := waiter{since: map[string]time.Time{}}
 	if got := running(current); !w.steady("app", current) || len(got) != 1 || got[0].Name != "runs" {
 		t.Errorf("an evicted pod keeps the rollout from being steady, or is said to run: %v", got)
+	}
+	current[0].Status.ContainerStatuses[0].Ready = false
+	if w.steady("app", current) {
+		t.Error("a rollout is steady whose pod is not ready")
 	}
 }

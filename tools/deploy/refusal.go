@@ -83,7 +83,9 @@ func (o object) origin() string {
 }
 
 // explain says whose fault an object's refusal is: one that the API server
-// calls invalid or does not know is the manifest's.
+// calls invalid or does not know is the manifest's. One that is no answer yet is
+// the cluster's: a server that has just started may not even know who may do
+// what, and the kubeconfig here is the cluster's administrator's.
 func (a *applier) explain(obj object, err error) error {
 	if failure.As(err) != nil {
 		return err
@@ -96,5 +98,17 @@ func (a *applier) explain(obj object, err error) error {
 	if refused || meta.IsNoMatchError(err) {
 		return failure.New(failure.TestFailure, fmt.Sprintf("the cluster refuses %s", obj), "correct "+obj.origin(), err)
 	}
+	if noAnswerYet(err) {
+		return failure.New(failure.ClusterUnready, fmt.Sprintf("the API server does not take %s yet", obj), "mage doctor, then run again", err)
+	}
 	return err
+}
+
+// noAnswerYet reports whether the API server says that it cannot serve, or, in
+// the words of its authorizer (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters)
+// or in none that client-go can read, that this user may not.
+func noAnswerYet(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsServiceUnavailable(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsForbidden(err) && errors.As(err, &status) && (strings.HasPrefix(status.Status().Message, "unknown") || strings.Contains(err.Error(), `: User "`))
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -161,5 +162,30 @@ func TestWhatTheServerCallsUnchangeable(t *testing.T) {
 	}
 	if unchangeable(apierrors.NewBadRequest("field is immutable")) {
 		t.Error("a request that is not understood is not about the object")
+	}
+}
+
+func TestWhoseFaultARefusalIs(t *testing.T) {
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	for name, c := range map[string]struct {
+		err  error
+		want failure.Class // empty: left to the text
+	}{
+		"does not serve yet":                    {apierrors.NewServiceUnavailable("starting"), failure.ClusterUnready},
+		"too busy":                              {apierrors.NewTooManyRequests("later", 1), failure.ClusterUnready},
+		"knows nobody's rights yet":             {apierrors.NewForbidden(namespaces, "press", errors.New(`User "kubernetes-admin" cannot patch resource "namespaces"`)), failure.ClusterUnready},
+		"the same, in a form nobody can read":   {apierrors.NewGenericServerResponse(403, "PATCH", schema.GroupResource{}, "", "unknown", 0, true), failure.ClusterUnready},
+		"in a namespace that is being deleted":  {apierrors.NewForbidden(namespaces, "press", errors.New("unable to create new content in namespace press because it is being terminated")), ""},
+		"against a policy":                      {apierrors.NewForbidden(namespaces, "press", errors.New("violates PodSecurity \"restricted:latest\"")), ""},
+		"invalid":                               {apierrors.NewInvalid(schema.GroupKind{Kind: "Namespace"}, "press", nil), failure.TestFailure},
+		"by a webhook that is not there":        {apierrors.NewInternalError(errors.New("failed calling webhook")), ""},
+		"by a connection, not by an API server": {errors.New("EOF"), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := failure.As((&applier{}).explain(thing("Namespace", "", ""), c.err))
+			if got == nil && c.want != "" || got != nil && got.Class != c.want {
+				t.Errorf("got %+v, want class %q", got, c.want)
+			}
+		})
 	}
 }

@@ -94,6 +94,17 @@ func fromDocker(c container.Summary) Container {
 	return out
 }
 
+func (d *docker) Started(ctx context.Context, name string) (at time.Time, err error) {
+	err = d.do(ctx, "inspect container "+name, func(ctx context.Context) error {
+		c, err := d.client.ContainerInspect(ctx, name)
+		if err == nil {
+			at, err = time.Parse(time.RFC3339Nano, c.State.StartedAt)
+		}
+		return err
+	})
+	return at, err
+}
+
 func (d *docker) StartContainer(ctx context.Context, name string) error {
 	return d.do(ctx, "start container "+name, func(ctx context.Context) error {
 		return d.client.ContainerStart(ctx, name, container.StartOptions{})

@@ -81,6 +81,9 @@ type Engine interface {
 
 	// Containers lists containers in every state that have every label.
 	Containers(ctx context.Context, labels ...string) ([]Container, error)
+	// Started is when the container was started last, by the clock of the
+	// engine's host.
+	Started(ctx context.Context, container string) (time.Time, error)
 	StartContainer(ctx context.Context, container string) error
 	// StopContainer asks the container to stop and kills it after grace.
 	StopContainer(ctx context.Context, container string, grace time.Duration) error

@@ -65,6 +65,14 @@ func (p *podman) onContainer(ctx context.Context, verb, method, container, path 
 	return nil
 }
 
+func (p *podman) Started(ctx context.Context, container string) (time.Time, error) {
+	var c struct{ State struct{ StartedAt time.Time } }
+	if err := p.call(ctx, http.MethodGet, "/containers/"+url.PathEscape(container)+"/json", nil, nil, &c); err != nil {
+		return time.Time{}, fmt.Errorf("inspect container %s: %w", container, err)
+	}
+	return c.State.StartedAt, nil
+}
+
 func (p *podman) StartContainer(ctx context.Context, container string) error {
 	return p.onContainer(ctx, "start", http.MethodPost, container, "/start", nil)
 }

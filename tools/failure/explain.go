@@ -66,7 +66,7 @@ func Of(err error, phase Phase, facts Facts) Diagnosis {
 		return e.Diagnosis
 	}
 	d := Explain(err.Error(), phase, facts)
-	weak := d.Class == Unknown || d.Confidence == "low" || d.Signature == "deadline" || strings.HasPrefix(d.Signature, likeness)
+	weak := d.Class == Unknown || d.Guessed() || d.Signature == "deadline"
 	switch {
 	case errors.Is(err, context.Canceled) && weak:
 		return Diagnosis{Class: Unknown, Retry: FailFast, Signature: "cancelled", Confidence: "medium",

@@ -15,6 +15,11 @@ var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
 // likeness begins the signature of what only resembles labelled outputs.
 const likeness = "like-"
 
+// Guessed reports whether nothing was found that is known to mean d.
+func (d Diagnosis) Guessed() bool {
+	return d.Confidence == "low" || strings.HasPrefix(d.Signature, likeness)
+}
+
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
 	phaseless = 0.5  // the same for blaming infrastructure where not even the phase is known

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/cluster"
 	"github.com/jordigilh/kubernaut-e2e/tools/engine"
@@ -21,7 +22,8 @@ func (n nodes) Containers(context.Context, ...string) ([]engine.Container, error
 	}
 	return found, nil
 }
-func (nodes) StartContainer(context.Context, string) error { return nil }
+func (nodes) Started(context.Context, string) (time.Time, error) { return time.Time{}, nil }
+func (nodes) StartContainer(context.Context, string) error       { return nil }
 func (nodes) KillContainer(context.Context, string, string) error {
 	panic("a cluster that must stay is killed")
 }

@@ -42,6 +42,9 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		d.Retry, d.Confidence = failure.RetryNow, "medium"
 		d.Cause = "what ran in a node was killed: the node was ended from outside, or memory is short"
 	}
+	if d.Guessed() && d.Retry == failure.FailFast && facts.AttemptsWithSameText < 2 && step.Phase != failure.Suite && step.Phase != failure.Build {
+		d.Retry = failure.RetryNow // a guess is no reason to give up; the same again is
+	}
 	if port := astray(ctx, err); port != "" && step.Phase == failure.Suite && (facts.NodesRunning == nil || *facts.NodesRunning) {
 		d = failure.Diagnosis{Class: failure.EngineBroken, Retry: failure.FailFast, Signature: "port-astray", Confidence: "high",
 			Cause:  "port " + port + " of this host leads to where no node is: the engine kept the forwarding of a container that is gone",

@@ -38,6 +38,25 @@ func TestADiagnosisIsKeptForTheEvidence(t *testing.T) {
 	}
 }
 
+// TestAGuessIsNoReasonToGiveUp: only what ends the same way twice is believed to
+// be for ever; a suite or a build is not repeated for that.
+func TestAGuessIsNoReasonToGiveUp(t *testing.T) {
+	odd := errors.New("frobnicate failed: odd answer 12")
+	for phase, want := range map[failure.Phase][]failure.Retry{
+		failure.Deploy: {failure.RetryNow, failure.FailFast},
+		failure.Load:   {failure.RetryNow, failure.FailFast},
+		failure.Suite:  {failure.FailFast, failure.FailFast},
+		failure.Build:  {failure.FailFast, failure.FailFast},
+	} {
+		s := &session{}
+		for i, retry := range want {
+			if d := s.diagnose(t.Context(), run.Step{Name: "x", Phase: phase}, odd); d.Retry != retry {
+				t.Errorf("%s, attempt %d: %+v, want %s", phase, i+1, d, retry)
+			}
+		}
+	}
+}
+
 func TestATargetWithoutAnEngineIsNotHealed(t *testing.T) {
 	s := &session{}
 	if heals, ok := s.heal(context.Background(), run.Step{Name: "unit", Phase: failure.Suite}, failure.Diagnosis{Class: failure.EngineConnection, Retry: failure.HealThenRetry}); ok || len(heals) > 0 {

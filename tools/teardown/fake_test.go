@@ -54,6 +54,7 @@ func (f *fakeEngine) Ping(context.Context) error { return f.down }
 func (f *fakeEngine) Containers(_ context.Context, l ...string) ([]engine.Container, error) {
 	return pick(f.containers, func(c engine.Container) map[string]string { return c.Labels }, l), f.down
 }
+func (f *fakeEngine) Started(context.Context, string) (time.Time, error)  { return time.Time{}, f.down }
 func (f *fakeEngine) StartContainer(context.Context, string) error        { return f.down }
 func (f *fakeEngine) KillContainer(context.Context, string, string) error { return f.down }
 func (f *fakeEngine) RemoveContainer(_ context.Context, id string, _, _ bool) error {
