@@ -4,13 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 
 	"github.com/jordigilh/kubernaut-e2e/tools/failure"
 )
@@ -105,75 +100,6 @@ func lostOutput(err error) error {
 	e := failure.New(failure.EngineConnection, cause, "run again", err)
 	e.Retry = failure.RetryNow
 	return e
-}
-
-// portsFree makes sure that every host port the cluster publishes can be had,
-// before anything is made. It asks this host: where the engine runs in a
-// machine, its ports are forwarded to the same ones here.
-func (c Cluster) portsFree(ctx context.Context, p plan, holder func(context.Context, int) string) error {
-	for _, hp := range p.ports {
-		address := hp.address
-		if address == "" {
-			address = "0.0.0.0"
-		}
-		target := net.JoinHostPort(address, strconv.Itoa(hp.port))
-		err := tryPort(ctx, hp.protocol, target)
-		// An engine lets go of a removed container's ports a moment later.
-		for tries := 0; inUse(err) && tries < 8; tries++ {
-			if err := pause(ctx, poll); err != nil {
-				return err
-			}
-			err = tryPort(ctx, hp.protocol, target)
-		}
-		if !inUse(err) {
-			continue // free, or for the engine to judge: it may have rights we lack
-		}
-		who := c.publisher(ctx, hp.port)
-		if who == "" && holder != nil {
-			who = holder(ctx, hp.port)
-		}
-		if who == "" {
-			who = "another program"
-		}
-		return failure.New(failure.StaleState,
-			fmt.Sprintf("port %d, which cluster %q publishes, is taken by %s", hp.port, c.Name, who),
-			fmt.Sprintf("end that program, or change hostPort %d in the suite's Kind configuration", hp.port), err)
-	}
-	return nil
-}
-
-func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
-
-func tryPort(ctx context.Context, protocol v1alpha4.PortMappingProtocol, address string) error {
-	var lc net.ListenConfig
-	if strings.EqualFold(string(protocol), "udp") {
-		l, err := lc.ListenPacket(ctx, "udp", address)
-		if err == nil {
-			err = l.Close()
-		}
-		return err
-	}
-	l, err := lc.Listen(ctx, "tcp", address)
-	if err == nil {
-		err = l.Close()
-	}
-	return err
-}
-
-// publisher names the container that publishes a port, if one does.
-func (c Cluster) publisher(ctx context.Context, port int) string {
-	all, err := c.Engine.Containers(ctx)
-	if err != nil {
-		return ""
-	}
-	for _, n := range all {
-		for _, p := range n.Ports {
-			if int(p.Host) == port && n.Running() {
-				return fmt.Sprintf("the container %s", n.Name)
-			}
-		}
-	}
-	return ""
 }
 
 // discard takes evidence of a cluster that cannot be used and deletes it.
