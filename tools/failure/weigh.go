@@ -27,7 +27,6 @@ const (
 	convinced = 0.97 // what it takes to call infrastructure what a signature holds for the code's
 	persuaded = 0.6  // the same outside specs where that signature only goes by the phase
 	inSpec    = 0.95 // what it takes to blame the engine's side for what a spec printed
-	resolved  = 0.8  // what it takes of a class's share to choose another retry policy than a signature's
 	lean      = 0.7  // off the voice of a signature that blames infrastructure
 	doubt     = 1.5  // and more off it where a test framework speaks, too
 )
@@ -82,9 +81,8 @@ func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 	}
 	switch {
 	case best == d.Class:
-		retry, p := likeliest(best, odds)
-		if known := slices.Contains(outcomes, outcome{best, d.Retry}); known && !certain && p/sure[best] > resolved {
-			d.Retry = retry
+		if known := slices.Contains(outcomes, outcome{best, d.Retry}); known && !certain {
+			d.Retry = likeliest(best, odds)
 		}
 		return d
 	case d.Class == Unknown && sure[best] < max(least, sure[Unknown]):
@@ -93,15 +91,15 @@ func (d Diagnosis) weighBy(m model, e *excerpt, certain bool) Diagnosis {
 	return learnt(best, sure[best], odds, e)
 }
 
-// likeliest is the retry policy that the model gives to c, and its probability.
-func likeliest(c Class, odds []float64) (r Retry, p float64) {
-	r = c.usualRetry()
+// likeliest is the retry policy that the model gives to c.
+func likeliest(c Class, odds []float64) Retry {
+	r, most := c.usualRetry(), 0.0
 	for i, o := range outcomes {
-		if o.class == c && odds[i] > p {
-			r, p = o.retry, odds[i]
+		if o.class == c && odds[i] > most {
+			r, most = o.retry, odds[i]
 		}
 	}
-	return r, p
+	return r
 }
 
 // shields says whether an output may be a test's failure, so that the model
@@ -126,8 +124,7 @@ func (c Class) infrastructure() bool {
 
 // learnt is the diagnosis of an output that only resembles known ones.
 func learnt(c Class, sure float64, odds []float64, e *excerpt) Diagnosis {
-	retry, _ := likeliest(c, odds)
-	d := Diagnosis{Class: c, Retry: retry, Signature: likeness + string(c), Confidence: "low",
+	d := Diagnosis{Class: c, Retry: likeliest(c, odds), Signature: likeness + string(c), Confidence: "low",
 		Cause: meaning[c].cause, Remedy: meaning[c].remedy}
 	if sure > 0.8 {
 		d.Confidence = "medium"
