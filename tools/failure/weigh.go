@@ -12,14 +12,6 @@ import (
 // alone had not.
 var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
 
-// likeness begins the signature of what only resembles labelled outputs.
-const likeness = "like-"
-
-// Guessed reports whether nothing was found that is known to mean d.
-func (d Diagnosis) Guessed() bool {
-	return d.Confidence == "low" || strings.HasPrefix(d.Signature, likeness)
-}
-
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown
 	phaseless = 0.5  // the same for blaming infrastructure where not even the phase is known
@@ -30,6 +22,14 @@ const (
 	lean      = 0.7  // off the voice of a signature that blames infrastructure
 	doubt     = 1.5  // and more off it where a test framework speaks, too
 )
+
+// likeness begins the signature of what only resembles labelled outputs.
+const likeness = "like-"
+
+// Guessed reports whether nothing was found that is known to mean d.
+func (d Diagnosis) Guessed() bool {
+	return d.Confidence == "low" || strings.HasPrefix(d.Signature, likeness)
+}
 
 // weigh puts what a signature says of e beside what the model has learnt from
 // labelled outputs. Where they agree, or the signature is the surer, d stays.
