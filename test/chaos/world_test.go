@@ -47,6 +47,11 @@ func newWorld(t *testing.T) *world {
 func newMachineWorld(t *testing.T) (*world, *enginetest.Machine) {
 	t.Helper()
 	needsMinutes(t)
+	if inUse != nil { // its cluster holds the ports
+		if err := inUse.remove(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w := &world{project: newProject(t), svc: enginetest.Podman5(t)}
 	m := enginetest.SSH(t, w.svc.Socket)
 	w.way = newProxy(t, "tcp", m.Address())

@@ -28,7 +28,7 @@ func TestLostOutput(t *testing.T) {
 }
 
 func TestInTheWay(t *testing.T) {
-	conmon, nginx := "conmon (pid 7)", "nginx (pid 8)"
+	conmon, other, nginx := "conmon (pid 7) of container press-control-plane", "conmon (pid 9) of container web", "nginx (pid 8)"
 	publishing := engine.Container{Name: "press", State: "running", Ports: []engine.Port{{Host: 28084}}}
 	for name, c := range map[string]struct {
 		holder     string
@@ -42,6 +42,7 @@ func TestInTheWay(t *testing.T) {
 		"an engine that was ended meanwhile": {holder: conmon, free: 50 * time.Second, took: 51 * time.Second},
 		"an engine that never lets go":       {holder: conmon, free: time.Hour, who: conmon, took: letsGoAtLast + time.Second},
 		"another program":                    {holder: nginx, free: time.Hour, who: nginx, took: letsGo + time.Second},
+		"another engine's container":         {holder: other, free: time.Hour, who: other, took: letsGo + time.Second},
 		"another container":                  {holder: conmon, containers: []engine.Container{publishing}, free: time.Hour, who: "the container press", took: letsGo + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +55,7 @@ func TestInTheWay(t *testing.T) {
 					return nil
 				}
 				cl := Cluster{Engine: &fakeEngine{containers: c.containers}}.withDefaults()
-				who, err := cl.inTheWay(t.Context(), 28084, try, func(context.Context, int) string { return c.holder })
+				who, err := cl.inTheWay(t.Context(), 28084, try, plan{nodes: []string{"press-control-plane"}}, func(context.Context, int) string { return c.holder })
 				if inUse(err) != (c.who != "") || err != nil && who != c.who {
 					t.Errorf("%q, %v; want %q", who, err, c.who)
 				}

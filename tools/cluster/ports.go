@@ -26,7 +26,7 @@ func (c Cluster) portsFree(ctx context.Context, p plan, holder func(context.Cont
 			address = "0.0.0.0"
 		}
 		target := net.JoinHostPort(address, strconv.Itoa(hp.port))
-		who, err := c.inTheWay(ctx, hp.port, func() error { return tryPort(ctx, hp.protocol, target) }, holder)
+		who, err := c.inTheWay(ctx, hp.port, func() error { return tryPort(ctx, hp.protocol, target) }, p, holder)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -47,17 +47,14 @@ const (
 	// letsGo is how long an engine may take to let go of a removed container's
 	// ports.
 	letsGo = 2 * time.Second
-	// letsGoAtLast is the same for an engine that was ended while it stopped the
-	// container: the program that holds the ports for it goes a minute later.
+	// letsGoAtLast is the same for a node of this cluster whose engine was ended
+	// while it stopped the node: conmon goes a minute later.
 	letsGoAtLast = 2 * time.Minute
 )
 
-// portHolders are the programs by which engines hold ports of containers.
-var portHolders = []string{"conmon", "rootlessport", "docker-proxy"}
-
 // inTheWay waits while only an engine that has not let go holds the port, and
 // returns what try said last and who has the port, if that is known.
-func (c Cluster) inTheWay(ctx context.Context, port int, try func() error, holder func(context.Context, int) string) (who string, err error) {
+func (c Cluster) inTheWay(ctx context.Context, port int, try func() error, p plan, holder func(context.Context, int) string) (who string, err error) {
 	began, told := time.Now(), ""
 	for err = try(); inUse(err); err = try() {
 		if since := time.Since(began); since > letsGo {
@@ -65,11 +62,12 @@ func (c Cluster) inTheWay(ctx context.Context, port int, try func() error, holde
 				return who, err
 			}
 			who = holder(ctx, port)
-			if since > letsGoAtLast || !slices.ContainsFunc(portHolders, func(name string) bool { return strings.HasPrefix(who, name+" ") }) {
+			ours := slices.ContainsFunc(p.nodes, func(node string) bool { return strings.HasSuffix(who, " of container "+node) })
+			if !ours || since > letsGoAtLast {
 				return who, err
 			}
 			if who != told {
-				c.say(fmt.Sprintf("waiting: %s still holds port %d for a container that is gone", who, port))
+				c.say(fmt.Sprintf("waiting: port %d is still held by %s, which is gone", port, who))
 				told = who
 			}
 		}

@@ -55,6 +55,31 @@ func TestPortHolderNamesTheProgram(t *testing.T) {
 	}
 }
 
+func TestPortHolderNamesTheContainerOfAConmon(t *testing.T) {
+	proc := t.TempDir()
+	for _, c := range []struct{ pid, program, line, want string }{
+		{"7", "conmon", "/usr/bin/conmon\x00--api-version\x001\x00-c\x00abc\x00-n\x00press-control-plane\x00--exit-dir\x00/x\x00", "conmon (pid 7) of container press-control-plane"},
+		{"8", "conmon", "/usr/bin/conmon\x00-n", "conmon (pid 8)"},
+		{"9", "nc", "nc\x00-l\x00-n\x00127.0.0.1\x00", "nc (pid 9)"},
+	} {
+		dir := filepath.Join(proc, c.pid)
+		if err := os.MkdirAll(filepath.Join(dir, "fd"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for file, text := range map[string]string{"comm": c.program + "\n", "cmdline": c.line} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("socket:["+c.pid+"]", filepath.Join(dir, "fd", "3")); err != nil {
+			t.Fatal(err)
+		}
+		if got := owner(proc, map[string]bool{c.pid: true}); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestListening(t *testing.T) {
 	proc := t.TempDir()
 	const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

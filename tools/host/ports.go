@@ -7,14 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // PortHolder names the program that listens on a TCP port of this host, as
-// "name (pid N)", and returns "" if none does. A program of another user may be
-// known to listen without being known by name.
+// "name (pid N)", and returns "" if none does. Podman's conmon is named with the
+// container for which it holds the port: "conmon (pid N) of container NAME". A
+// program of another user may be known to listen without being known by name.
 func PortHolder(ctx context.Context, port int) (string, error) {
 	if port < 1 || port > 65535 {
 		return "", fmt.Errorf("port %d is no port", port)
@@ -70,11 +72,22 @@ func owner(proc string, inodes map[string]bool) string {
 			if ok && inodes[strings.TrimSuffix(inode, "]")] {
 				process := filepath.Dir(dir)
 				name, _ := os.ReadFile(filepath.Join(process, "comm"))
-				return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+				return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(process)) + heldFor(process)
 			}
 		}
 	}
 	return "a process of another user"
+}
+
+// heldFor says for which container a conmon works (conmon(8), option -n), or
+// nothing.
+func heldFor(process string) string {
+	line, _ := os.ReadFile(filepath.Join(process, "cmdline"))
+	args := strings.Split(string(line), "\x00")
+	if i := slices.Index(args, "-n"); filepath.Base(args[0]) == "conmon" && i >= 0 && i+1 < len(args) {
+		return " of container " + args[i+1]
+	}
+	return ""
 }
 
 func askLsof(caller context.Context, port int) (string, error) {
