@@ -118,6 +118,7 @@ var (
 	pulling     = regexp.MustCompile(`(?i)pinging container registry|initializing source|reading manifest|copying blob|Get "https?://|error creating build container|creating build container|pulling|dial tcp|lookup `)
 	badRuntime  = regexp.MustCompile(`(?i)setrlimit|cgroups? in hybrid mode|unable to apply caps|apply caps|error mounting|overlay.*(invalid argument|operation not permitted)|newuidmap|conmon`)
 	failedStep  = regexp.MustCompile(`(?i)building at STEP "([^"]+(?:\\"[^"]*)*)"`)
+	runsTests   = regexp.MustCompile(`\b(?:go test|(?:npm|yarn|pnpm|cargo|make|mvn|gradlew?) (?:run )?test|pytest|tox|jest)\b`)
 	stepLine    = regexp.MustCompile(`(?i)^(?:\[\d+/\d+\] )?STEP \d+(/\d+)?\s*:|^Step \d+/\d+ :`)
 )
 
@@ -151,7 +152,8 @@ func buildFailure(r BuildRequest, api *APIError, lines []string) error {
 		e.Retry = failure.RetryNow
 		return e
 	}
-	if d, ok := failure.Outside(whatStepSaid(api, output)); ok {
+	// What a test cannot reach, it may have been meant not to reach.
+	if d, ok := failure.Outside(whatStepSaid(api, output)); ok && (d.Class != failure.Network || !runsTests.MatchString(step)) {
 		d.Cause += ", while building " + where
 		return &failure.Error{Diagnosis: d, Err: shown}
 	}

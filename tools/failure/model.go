@@ -106,8 +106,14 @@ func (m model) odds(features []string) []float64 {
 var (
 	hexes   = regexp.MustCompile(`\b[0-9a-f]{7,}\b`)
 	digits  = regexp.MustCompile(`\d+`)
+	telling = regexp.MustCompile(`\b(?:12[567]|13[79]|143|40[1349]|42[29]|50[0234])\b`) // exit codes of shells and signals, HTTP's codes
 	wordish = regexp.MustCompile(`[a-z_][a-z_0]*(?:'t)?|0+|\[|●|✗`)
 )
+
+// inLetters writes a number so that the model tells it from others.
+func inLetters(number string) string {
+	return "number_" + strings.Map(func(digit rune) rune { return 'a' + digit - '0' }, number)
+}
 
 // features lists what the model knows a text by.
 func features(e *excerpt) []string {
@@ -130,7 +136,8 @@ func features(e *excerpt) []string {
 		if len(l) > 4000 {
 			l = l[len(l)-4000:]
 		}
-		l = digits.ReplaceAllString(hexes.ReplaceAllString(strings.ToLower(l), "hex"), "0")
+		l = telling.ReplaceAllStringFunc(hexes.ReplaceAllString(strings.ToLower(l), "hex"), inLetters)
+		l = digits.ReplaceAllString(l, "0")
 		last := "^"
 		for _, w := range append(wordish.FindAllString(l, -1), "$") {
 			seen[w] = true

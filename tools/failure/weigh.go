@@ -8,9 +8,9 @@ import (
 
 // voice is how much a signature's word counts against the model's: the
 // logarithm of odds. The numbers here were chosen on outputs that neither the
-// signatures nor the model had seen; certain and phaseless on such as the model
-// alone had not.
-var voice = map[string]float64{"certain": 4, "high": 3, "medium": 2, "low": 0.5}
+// signatures nor the model had seen; where several did as well, the one that
+// trusts signatures more, as people can read why those speak.
+var voice = map[string]float64{"certain": 6, "high": 5, "medium": 2, "low": 0.5}
 
 const (
 	leastSure = 0.3  // below, what no signature knows stays unknown

@@ -42,8 +42,8 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 		d.Retry, d.Confidence = failure.RetryNow, "medium"
 		d.Cause = "what ran in a node was killed: the node was ended from outside, or memory is short"
 	}
-	if d.Guessed() && d.Retry == failure.FailFast && facts.AttemptsWithSameText < 2 && step.Phase != failure.Suite && step.Phase != failure.Build {
-		d.Retry = failure.RetryNow // a guess is no reason to give up; the same again is
+	if premature(d, step.Phase, facts.AttemptsWithSameText) {
+		d.Retry = failure.RetryNow
 	}
 	if port := astray(ctx, err); port != "" && step.Phase == failure.Suite && (facts.NodesRunning == nil || *facts.NodesRunning) {
 		d = failure.Diagnosis{Class: failure.EngineBroken, Retry: failure.FailFast, Signature: "port-astray", Confidence: "high",
@@ -57,6 +57,13 @@ func (s *session) diagnose(ctx context.Context, step run.Step, err error) failur
 	}
 	s.diagnoses[step.Name] = d
 	return d
+}
+
+// premature reports whether d would end the run on a guess: that is no reason to
+// give up before the step has ended in the same way again. A suite or a build is
+// not repeated for it.
+func premature(d failure.Diagnosis, phase failure.Phase, attempts int) bool {
+	return d.Guessed() && d.Retry == failure.FailFast && attempts < 2 && phase != failure.Suite && phase != failure.Build
 }
 
 // nearlyNothing is so little room, bytes, that databases, containers and tests

@@ -38,21 +38,27 @@ func TestADiagnosisIsKeptForTheEvidence(t *testing.T) {
 	}
 }
 
-// TestAGuessIsNoReasonToGiveUp: only what ends the same way twice is believed to
-// be for ever; a suite or a build is not repeated for that.
 func TestAGuessIsNoReasonToGiveUp(t *testing.T) {
-	odd := errors.New("frobnicate failed: odd answer 12")
-	for phase, want := range map[failure.Phase][]failure.Retry{
-		failure.Deploy: {failure.RetryNow, failure.FailFast},
-		failure.Load:   {failure.RetryNow, failure.FailFast},
-		failure.Suite:  {failure.FailFast, failure.FailFast},
-		failure.Build:  {failure.FailFast, failure.FailFast},
+	guess := failure.Diagnosis{Class: failure.TestFailure, Retry: failure.FailFast, Signature: "like-test-failure", Confidence: "medium"}
+	unsure := failure.Diagnosis{Class: failure.Unknown, Retry: failure.FailFast, Confidence: "low"}
+	known := failure.Diagnosis{Class: failure.Configuration, Retry: failure.FailFast, Signature: "kind-config", Confidence: "high"}
+	patient := failure.Diagnosis{Class: failure.Network, Retry: failure.HealThenRetry, Signature: "like-network", Confidence: "low"}
+	for name, c := range map[string]struct {
+		d        failure.Diagnosis
+		phase    failure.Phase
+		attempts int
+		want     bool
+	}{
+		"a guess":                  {guess, failure.Deploy, 1, true},
+		"nothing known":            {unsure, failure.Load, 1, true},
+		"the same again":           {guess, failure.Deploy, 2, false},
+		"a known cause":            {known, failure.ClusterCreate, 1, false},
+		"a guess that is retried":  {patient, failure.Load, 1, false},
+		"a guess about a suite":    {guess, failure.Suite, 1, false},
+		"nothing known of a build": {unsure, failure.Build, 1, false},
 	} {
-		s := &session{}
-		for i, retry := range want {
-			if d := s.diagnose(t.Context(), run.Step{Name: "x", Phase: phase}, odd); d.Retry != retry {
-				t.Errorf("%s, attempt %d: %+v, want %s", phase, i+1, d, retry)
-			}
+		if got := premature(c.d, c.phase, c.attempts); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }
