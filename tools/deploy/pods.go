@@ -30,8 +30,9 @@ func split(pods []corev1.Pod, newest func(*corev1.Pod) bool) (current []corev1.P
 const probation = 3 * time.Second
 
 // steady reports whether every pod is ready and none is on probation. What a
-// pod's controller counts may be from before its node was started. A container's start is told
-// by its node's clock; where that is wrong, what was seen here counts.
+// pod's controller counts may be from before its node was started. A
+// container's start is told by its node's clock; where that is wrong, what was
+// seen here counts.
 func (w waiter) steady(name string, pods []corev1.Pod) bool {
 	for i := range pods {
 		probed := map[string]bool{}

@@ -55,7 +55,7 @@ var (
 	asserted  = mustCompile(`(?i)`, `\bexpected\b.*\b(?:got|but|received|actual)\b|\bgot\b.*\bwant(?:ed)?\b|\bwant(?:ed)?\b.*\bgot\b|^\s*(?:expected|actual|received)\s*:|AssertionError|^\s*assert\b|^E\s+assert |^#\s+\x60.*' failed|\[\[? .*(?:==|=~|!=) .*\]\]?|^E\s+(?:body|where|and|\+|-|\?)\b|^\s*[+-]\s+(?:string|\(string\)|"|')|expect\(.*\)\.to|_test\.go:\d+: .*\b(?:want|wants|wanted|expected|should|must|ought)\b|^\s*\[FAILED\] .*\b(?:should|must|ought|has to|was not|were not|did not|does not|never|expected)\b|\bexpected\b.*\bto (?:be|equal|contain|match|have)\b|(?:does not|should(?: not)?|to|not to) (?:contain|match|equal|have occurred|have substring|be (?:equal|empty|nil|true|false))\b`)
 	narration = regexp.MustCompile(`^\s*(?:STEP|By|Scenario|Given|When|Then|And): `)
 	quoted    = regexp.MustCompile(`"[^"]*"`)
-	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:STEP|By|Scenario|Given|When|Then|And): .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
+	titles    = regexp.MustCompile(`^(?:.*\s)?\[It\] .*|^\s*(?:=== (?:RUN|CONT|NAME|PAUSE)|--- (?:FAIL|PASS|SKIP):).*`)
 )
 
 // withoutValues blanks what a failed assertion compared and what people wrote
